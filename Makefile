@@ -1,0 +1,45 @@
+# One virtual environment for everything; a second run of any target installs nothing.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
+
+.PHONY: demo test test-all lint format clean
+
+demo: $(VENV)/.core
+	$(BIN)/python -m experiments.quickstart
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+test-all: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jaxsel needs Python 3.11 or newer, %s is %s: say make PYTHON=python3.12, for example" % (sys.executable, sys.version.split()[0]))'
+	@echo "making the virtual environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.core: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "installing jaxsel (about a minute, 1.2 GB)"
+	@$(PIP) -e . -c constraints.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	@echo "installing what the tests and checks need (about a minute, 1 GB)"
+	@$(PIP) -e '.[dev]' -c constraints.txt
+	@touch $@

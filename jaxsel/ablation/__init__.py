@@ -1,0 +1,9 @@
+"""What a network loses when units are taken away."""
+
+from .effects import Baseline as Baseline
+from .effects import GroupEffects as GroupEffects
+from .effects import UnitEffects as UnitEffects
+from .groups import ablate_groups as ablate_groups
+from .mixture import MixtureCurve as MixtureCurve
+from .mixture import mixture_curve as mixture_curve
+from .units import ablate_units as ablate_units

@@ -1,0 +1,137 @@
+"""A data set: images, labels, the names of the classes, and how pixels become input."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+Preprocess = Callable[[np.ndarray], np.ndarray]
+
+
+class Batch(NamedTuple):
+    """A batch of fixed size; the last one is filled up and `where` says what counts."""
+
+    images: Float[np.ndarray, "batch ..."]
+    labels: Int[np.ndarray, " batch"]
+    where: Bool[np.ndarray, " batch"]
+    start: int
+
+    @property
+    def n_images(self) -> int:
+        """How many images count."""
+        return int(self.where.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Some images of a source, picked by index, without copying them."""
+
+    source: Any
+    indices: Int[np.ndarray, " images"]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, which: slice | np.ndarray) -> np.ndarray:
+        return self.source[self.indices[which]]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images with labels, and the function that turns stored pixels into input.
+
+    Args:
+        images: an array with the image axis first (uint8 `(images, height, width,
+            channels)` as a rule), or any source with a length that gives a batch for a
+            slice or an array of indices.
+        labels: the class of every image, 0 to `len(class_names) - 1`; kept as int32.
+        class_names: one name per class.
+        preprocess: turns a batch as stored into what the model expects, on the host;
+            None leaves the numbers as they are.
+
+    Raises:
+        ValueError: no images, labels and images of different lengths, labels outside the
+            classes, NaN or infinite pixels.
+        TypeError: labels that are no integers, images that are no numbers.
+
+    >>> import numpy as np
+    >>> images = np.zeros((3, 8, 8, 1), np.uint8)
+    >>> dataset = Dataset(images, np.array([0, 1, 0]), ("cat", "dog"), lambda x: x / 255)
+    >>> [batch.where.tolist() for batch in dataset.batches(2)]
+    [[True, True], [True, False]]
+    """
+
+    images: Any
+    labels: np.ndarray
+    class_names: Sequence[str]
+    preprocess: Preprocess | None = None
+
+    def __post_init__(self) -> None:
+        labels = np.asarray(self.labels)
+        if len(self.images) != len(labels):
+            raise ValueError(f"{len(self.images)} images but {len(labels)} labels")
+        if len(labels) == 0:
+            raise ValueError("the data set is empty: it has no images")
+        if labels.ndim != 1 or labels.dtype.kind not in "iu":
+            raise TypeError(
+                "labels must be one integer per image; found "
+                f"{labels.dtype} of shape {labels.shape}"
+            )
+        n_classes = len(self.class_names)
+        if labels.min() < 0 or labels.max() >= n_classes:
+            raise ValueError(
+                f"labels outside the classes: found {labels.min()} to {labels.max()}, "
+                f"possible are 0 to {n_classes - 1}"
+            )
+        if isinstance(self.images, np.ndarray):
+            if self.images.dtype.kind not in "biuf":
+                raise TypeError(f"images must be numbers; found {self.images.dtype}")
+            _refuse_not_finite(self.images, 0)
+        object.__setattr__(self, "labels", labels.astype(np.int32))
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Int[np.ndarray, " chosen"]) -> "Dataset":
+        """The images of these indices, in this order, without copying them."""
+        return replace(self, images=Rows(self.images, indices), labels=self.labels[indices])
+
+    def inputs(self, which: slice | np.ndarray) -> Float[np.ndarray, "batch ..."]:
+        """The model's input for some of the images: preprocessed, float32, finite."""
+        stored = np.asarray(self.images[which])
+        images = stored if self.preprocess is None else self.preprocess(stored)
+        images = np.asarray(images, np.float32)
+        start = (which.start or 0) if isinstance(which, slice) else None
+        _refuse_not_finite(images, start)
+        return images
+
+    def batches(self, batch_size: int) -> Iterator[Batch]:
+        """All images in order, in batches of one size.
+
+        Fewer images than `batch_size` make one batch of their own number. The last batch
+        repeats its first image up to the full size; `where` leaves the copies out.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1; found {batch_size}")
+        size = min(batch_size, len(self))
+        for start in range(0, len(self), size):
+            images = self.inputs(slice(start, start + size))
+            where = np.arange(size) < len(images)
+            rows = np.where(where, np.arange(size), 0)
+            yield Batch(images[rows], self.labels[start + rows], where, start)
+
+
+def _refuse_not_finite(images: np.ndarray, start: int | None) -> None:
+    if images.dtype.kind != "f":
+        return
+    # A sum is NaN or infinite where any pixel is: no copy of the images is made. The rare
+    # overflow of a sum of finite pixels is sorted out below.
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = images.reshape(len(images), -1).sum(axis=1)
+    for row in np.flatnonzero(~np.isfinite(sums)):
+        if not np.isfinite(images[row]).all():
+            place = "an image" if start is None else f"image {start + row}"
+            raise ValueError(f"{place} has pixels that are NaN or infinite")

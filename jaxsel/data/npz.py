@@ -1,0 +1,74 @@
+"""Images and labels from a NumPy `.npz` file."""
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from .dataset import Dataset, Preprocess
+
+
+def npz(path: Path, split: str | None = None, preprocess: Preprocess | None = None) -> Dataset:
+    """The data set of a `.npz` file with keys `images` and `labels`.
+
+    Args:
+        path: the file. Keys are `images`, `labels`; with a split `{split}_images`,
+            `{split}_labels`. An optional `class_names` names the classes; without it they
+            are 0 to the largest label of any split in the file.
+        split: which part of a file that holds several.
+        preprocess: as in `Dataset`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no readable `.npz` file, or not a data set (see `Dataset`).
+        KeyError: the keys are not there; the message lists what is.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "two.npz"
+    ...     np.savez(file, test_images=np.zeros((2, 4)), test_labels=np.array([0, 1]))
+    ...     len(npz(file, "test"))
+    2
+    """
+    arrays = read_arrays(path)
+    prefix = "" if split is None else f"{split}_"
+    wanted = (f"{prefix}images", f"{prefix}labels")
+    if missing := [key for key in wanted if key not in arrays]:
+        splits = sorted(
+            key.removesuffix("_images") for key in arrays if key.endswith("_images")
+        )
+        hint = f"; possible splits are {', '.join(splits)}" if splits else ""
+        raise KeyError(
+            f"{path} has no {' and no '.join(missing)}: its keys are "
+            f"{', '.join(sorted(arrays)) or 'none'}{hint}"
+        )
+    images, labels = (arrays[key] for key in wanted)
+    return Dataset(images, labels, _class_names(arrays), preprocess)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Every array of a `.npz` file; nothing in it is ever executed.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a `.npz` file, torn, or with objects instead of numbers.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no .npz file, or is torn")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read as .npz: {error}") from error
+
+
+def _class_names(arrays: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    if "class_names" in arrays:
+        return tuple(str(name) for name in arrays["class_names"])
+    labels = [a for key, a in arrays.items() if key == "labels" or key.endswith("_labels")]
+    largest = max((int(a.max()) for a in labels if a.size and a.dtype.kind in "iu"), default=0)
+    return tuple(str(label) for label in range(max(largest, 0) + 1))

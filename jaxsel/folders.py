@@ -1,0 +1,51 @@
+"""A folder that is there whole or not at all."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def finished_folder(path: Path) -> Iterator[Path]:
+    """Write a folder beside its place and rename it when it is finished.
+
+    Whoever sees `path` sees it complete. An error or an interrupt removes what was
+    written; a killed process leaves at most a hidden `.NAME.unfinished-*` beside it.
+
+    Args:
+        path: where the finished folder is to be; its parents are made.
+
+    Yields:
+        The folder to write into.
+
+    Raises:
+        FileExistsError: `path` is a file, or a folder that is not empty.
+        OSError: it cannot be written there.
+
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     with finished_folder(Path(parent) / "run") as folder:
+    ...         _ = (folder / "config.json").write_text("{}")
+    ...     sorted(p.name for p in (Path(parent) / "run").iterdir())
+    ['config.json']
+    """
+    path = Path(path).absolute()
+    refuse_taken(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}.unfinished-", dir=path.parent))
+    try:
+        unfinished.chmod(0o755)  # mkdtemp makes it private; a result is to be shared
+        yield unfinished
+        refuse_taken(path)
+        unfinished.replace(path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def refuse_taken(path: Path) -> None:
+    """Raise `FileExistsError` if something is at `path` that a rename would destroy."""
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise FileExistsError(
+            f"{path} is there already and not empty: remove it or name another folder"
+        )

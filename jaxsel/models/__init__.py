@@ -1,0 +1,65 @@
+"""The networks, by name, and how they come back from a checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+from flax import nnx
+
+from .. import checkpoint
+from .alexnet_digits import AlexNetDigits as AlexNetDigits
+from .mlp import MLP as MLP
+
+NETWORKS = {"alexnet_digits": AlexNetDigits, "mlp": MLP}
+
+
+def build(name: str, *, seed: int = 0, **settings: Any) -> nnx.Module:
+    """A new network with random parameters.
+
+    Args:
+        name: `alexnet_digits` or `mlp`.
+        seed: of the initial parameters.
+        **settings: what the network's class takes, such as `n_classes`.
+
+    Raises:
+        ValueError: an unknown name.
+
+    >>> build("mlp", widths=(4,)).sites
+    ('fc1',)
+    """
+    network = _network(name)
+    # Inside one compiled program: built eagerly, a network takes a second per few layers.
+    return jax.jit(lambda: network(rngs=nnx.Rngs(seed), **settings))()
+
+
+def load(path: Path | str) -> nnx.Module:
+    """The network of a checkpoint that `python -m ports` wrote, checked against its manifest.
+
+    Args:
+        path: the checkpoint's folder.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint.
+        ValueError: arrays that do not match the manifest or the network.
+    """
+    manifest, arrays = checkpoint.read(Path(path))
+    network = _network(manifest["network"])
+    settings = manifest["settings"]
+    empty = nnx.eval_shape(lambda: network(rngs=nnx.Rngs(0), **settings))
+    graph, state = nnx.split(empty)
+    expected = checkpoint.named(nnx.to_pure_dict(state))
+    found = checkpoint.named(arrays)
+    for name in sorted(expected.keys() | found.keys()):
+        shapes = [tree[name].shape if name in tree else None for tree in (expected, found)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f"{path}: {name} has shape {shapes[1]}, the network needs {shapes[0]}"
+            )
+    nnx.replace_by_pure_dict(state, jax.tree.map(jax.numpy.asarray, arrays))
+    return nnx.merge(graph, state)
+
+
+def _network(name: str) -> type:
+    if name not in NETWORKS:
+        raise ValueError(f"unknown network {name!r}: possible are {', '.join(NETWORKS)}")
+    return NETWORKS[name]

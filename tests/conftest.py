@@ -1,0 +1,22 @@
+"""What many tests share: a seeded generator, and the real networks and images."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def data_folder():
+    """The folder of real networks and images; tests that need it skip aloud without it."""
+    folder = os.environ.get("JAXSEL_TEST_DATA")
+    if not folder:
+        pytest.skip("JAXSEL_TEST_DATA is not set: the real networks and images are not here")
+    assert Path(folder).is_dir(), f"JAXSEL_TEST_DATA names no folder: {folder}"
+    return Path(folder)

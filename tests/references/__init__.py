@@ -1,0 +1,1 @@
+"""Independent answers: float64 loops in NumPy, and PyTorch."""
