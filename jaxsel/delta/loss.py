@@ -108,7 +108,7 @@ def cross_entropy_change_error(
 
     >>> logits, change = jnp.array([40.0, 0.0]), jnp.array([-1.0, 0.0])
     >>> f"{cross_entropy_change_error(logits, 0, change):.0e}"  # the change itself is 7e-18
-    '6e-22'
+    '3e-22'
     """
     logits, labels, change = (jnp.asarray(a) for a in (logits, labels, change))
     e = change - _at_label(change, labels)
