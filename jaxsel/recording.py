@@ -169,7 +169,7 @@ def record(
     for batch in dataset.batches(batch_size):
         _, activations = intact_pass(model, batch.images, wanted)
         for site, activation in activations.items():
-            values = unit_responses(np.asarray(activation)[batch.where])
+            values = np.asarray(unit_responses(np.asarray(activation)[batch.where]))
             if site not in sums:
                 sums[site] = _Sums(dataset, values.shape[1], keep_responses)
             sums[site].add(values, batch.labels[batch.where], batch.start)

@@ -7,6 +7,7 @@ through an analysis.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.stats
@@ -62,9 +63,10 @@ def signed_rank(values: Float[np.ndarray, " values"]) -> SignedRank:
     if not len(moved):
         return SignedRank(np.nan, np.nan, 0, len(values), median)
     settings = {"method": "asymptotic", "correction": False}
-    z = scipy.stats.wilcoxon(moved, alternative="greater", **settings).zstatistic
-    p = scipy.stats.wilcoxon(moved, **settings).pvalue
-    return SignedRank(float(z), float(p), len(moved), len(values) - len(moved), median)
+    upper: Any = scipy.stats.wilcoxon(moved, alternative="greater", **settings)
+    both: Any = scipy.stats.wilcoxon(moved, **settings)
+    n_zeros = len(values) - len(moved)
+    return SignedRank(float(upper.zstatistic), float(both.pvalue), len(moved), n_zeros, median)
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def spearman(
     n = len(x)
     if n < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return Correlation(np.nan, np.nan, np.nan, np.nan, n)
-    result = scipy.stats.spearmanr(x, y)
+    result: Any = scipy.stats.spearmanr(x, y)
     rho = float(np.clip(result.statistic, -1, 1))
     if n == 3:
         return Correlation(rho, np.nan, np.nan, float(result.pvalue), n)

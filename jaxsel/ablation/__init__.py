@@ -5,5 +5,7 @@ from .effects import GroupEffects as GroupEffects
 from .effects import UnitEffects as UnitEffects
 from .groups import ablate_groups as ablate_groups
 from .mixture import MixtureCurve as MixtureCurve
+from .mixture import default_keep as default_keep
 from .mixture import mixture_curve as mixture_curve
+from .related import related_loss_ratios as related_loss_ratios
 from .units import ablate_units as ablate_units

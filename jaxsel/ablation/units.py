@@ -82,6 +82,7 @@ def ablate_units(
     n_classes = len(dataset.class_names)
     intact, sums = BaselineSums(n_classes), _Sums(len(chosen), n_classes)
     network, chunk = traceable(model), min(chunk, len(chosen))
+    intact_dtype = np.dtype(np.float64)
     with _pair_file(per_image, (len(dataset), len(chosen))) as pairs, full_precision():
         for batch in dataset.batches(batch_size):
             logits, activations = intact_pass(network, batch.images, (site,))

@@ -1,5 +1,7 @@
 """The 1,797 real handwritten digits that come with scikit-learn: the embedded data set."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.datasets import load_digits
 
@@ -19,7 +21,7 @@ def digits() -> Dataset:
     >>> digits().images.shape
     (1797, 8, 8, 1)
     """
-    bunch = load_digits()
+    bunch: Any = load_digits()
     images = bunch["images"].astype(np.uint8)[..., None]
     names = tuple(str(name) for name in bunch["target_names"])
     return Dataset(images, bunch["target"], names, sixteenths)

@@ -80,34 +80,28 @@ def _walk(
     consts: Sequence[Any],
     values: Sequence[Any],
     changes: Sequence[Any],
-    strict,
+    strict: bool,
 ) -> list[tuple[Any, Any]]:
     """Value and change of every output; a change of None is exactly none."""
     known = {var: (const, None) for var, const in zip(jaxpr.constvars, consts, strict=True)}
     known |= dict(zip(jaxpr.invars, zip(values, changes, strict=True), strict=True))
 
-    def read(var):
-        return (
-            (jnp.asarray(var.val, var.aval.dtype), None)
-            if isinstance(var, Literal)
-            else known[var]
-        )
+    def read(var: Any) -> tuple[Any, Any]:
+        if not isinstance(var, Literal):
+            return known[var]
+        aval: Any = var.aval
+        return jnp.asarray(var.val, aval.dtype), None
 
     for eqn in jaxpr.eqns:
         operands = [read(var) for var in eqn.invars]
         moved = any(d is not None for _, d in operands)
         inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
         if moved and eqn.primitive.name in NESTED and inner is not None:
-            inside, its_consts = (
-                (inner.jaxpr, inner.consts) if isinstance(inner, ClosedJaxpr) else (inner, ())
-            )
-            outputs = _walk(
-                inside,
-                its_consts,
-                [x for x, _ in operands],
-                [d for _, d in operands],
-                strict,
-            )
+            inside, its_consts = (inner, ())
+            if isinstance(inner, ClosedJaxpr):
+                inside, its_consts = inner.jaxpr, inner.consts
+            its_values, its_changes = zip(*operands, strict=True)
+            outputs = _walk(inside, its_consts, its_values, its_changes, strict)
         else:
             outputs = _apply(eqn, operands, moved, strict)
         known |= dict(zip(eqn.outvars, outputs, strict=True))

@@ -18,12 +18,12 @@ class AlexNetDigits(nnx.Module):
     extra_sites = ()
 
     def __init__(self, *, n_classes: int = 10, rngs: nnx.Rngs):
-        self.conv1 = nnx.Conv(1, 16, (3, 3), rngs=rngs)
-        self.conv2 = nnx.Conv(16, 32, (3, 3), rngs=rngs)
-        self.conv3 = nnx.Conv(32, 48, (3, 3), rngs=rngs)
-        self.conv4 = nnx.Conv(48, 48, (3, 3), rngs=rngs)
-        self.conv5 = nnx.Conv(48, 32, (3, 3), rngs=rngs)
-        self.fc6 = nnx.Linear(2 * 2 * 32, 512, rngs=rngs)
+        self.conv1 = nnx.Conv(1, 32, (3, 3), rngs=rngs)
+        self.conv2 = nnx.Conv(32, 64, (3, 3), rngs=rngs)
+        self.conv3 = nnx.Conv(64, 64, (3, 3), rngs=rngs)
+        self.conv4 = nnx.Conv(64, 64, (3, 3), rngs=rngs)
+        self.conv5 = nnx.Conv(64, 64, (3, 3), rngs=rngs)
+        self.fc6 = nnx.Linear(2 * 2 * 64, 512, rngs=rngs)
         self.fc7 = nnx.Linear(512, 512, rngs=rngs)
         self.fc8 = nnx.Linear(512, n_classes, rngs=rngs)
 

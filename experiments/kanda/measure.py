@@ -1,0 +1,142 @@
+"""Every unit of every site: its metrics, and what its ablation does."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+
+import numpy as np
+
+from jaxsel import ablate_units, metrics, record
+from jaxsel.ablation import UnitEffects
+from jaxsel.data import Dataset
+from jaxsel.recording import UnitResponses
+from jaxsel.sites import Model
+
+# Column of units.parquet: what it is, with its unit.
+MEANINGS = {
+    "site": "where the unit is",
+    "unit": "number of the unit at its site, from 0",
+    "csi": "category selectivity index (Kanda et al.), 0 to 1; NaN for a silent unit",
+    "class_selectivity_index": "class selectivity index (Morcos et al.), 0 to 1",
+    "sparseness": "sparseness over images (Vinje and Gallant), 0 to 1; NaN if silent",
+    "precision": "share of the commonest class among the strongest images, 0 to 1",
+    "percentage_of_zeros": "percent of the images to which the unit responds 0",
+    "dead": "whether the unit responds 0 to every image",
+    "best_class": "class of the image with the largest response",
+    "loss_change": "change of the summed loss when the unit is ablated, nats",
+    "loss_change_error": "estimate of the rounding error of loss_change, nats",
+    "loss_ratio": "loss_change in percent of the intact network's summed loss",
+    "top1_change": "images gained (+) or lost (-) in the top 1",
+    "top5_change": "images gained (+) or lost (-) in the top 5",
+    "verdict": "improves, harms, zero or undecided, given the error",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class SiteUnits:
+    """The units of one site; arrays have one entry per unit."""
+
+    site: str
+    responses: UnitResponses
+    effects: UnitEffects
+    csi: np.ndarray
+    class_selectivity_index: np.ndarray
+    sparseness: np.ndarray
+    precision: np.ndarray
+    percentage_of_zeros: np.ndarray
+    dead: np.ndarray
+
+    @property
+    def live(self) -> np.ndarray:
+        """Units that enter the statistics: those with a category selectivity index."""
+        return np.isfinite(self.csi)
+
+    @property
+    def loss_ratio(self) -> np.ndarray:
+        """Percent of the intact loss."""
+        return self.effects.loss_ratio()
+
+    @property
+    def selective(self) -> np.ndarray:
+        """Units with an index above the median of the live ones."""
+        return self.live & (self.csi > np.median(self.csi[self.live]))
+
+    @property
+    def best_class(self) -> np.ndarray:
+        """Class of each unit's optimal image."""
+        return self.responses.labels[self.responses.best_image]
+
+
+def measure(
+    model: Model,
+    dataset: Dataset,
+    sites: tuple[str, ...],
+    *,
+    progress: Callable[[str, int], Callable[[int], None]],
+) -> dict[str, SiteUnits]:
+    """Record, compute every metric, and ablate every unit of every site.
+
+    Args:
+        model: the network.
+        dataset: the images analysed.
+        sites: in network order.
+        progress: called with a description and a total; returns what takes the count.
+    """
+    responses = record(
+        model,
+        dataset,
+        sites,
+        keep_responses=True,
+        progress=progress("recording responses", len(dataset)),
+    )
+    found = {}
+    for site in sites:
+        n_units = len(responses[site].zeros)
+        bar = progress(f"ablating {n_units} units of {site}", n_units * len(dataset))
+        effects = ablate_units(model, dataset, site, progress=bar)
+        found[site] = with_metrics(site, responses[site], effects)
+    return found
+
+
+def with_metrics(site: str, responses: UnitResponses, effects: UnitEffects) -> SiteUnits:
+    """The units of a site with every metric, from recorded responses."""
+    n_images = len(responses.labels)
+    present = responses.class_counts > 0
+    means, sums = responses.class_means, responses.sums
+    # Precision's N is the number of images per class in the set.
+    n_top = max(round(n_images / int(present.sum())), 1)
+    assert responses.per_image is not None
+    scale = np.sqrt(responses.sum_of_squares)
+    unit = np.where(scale == 0, 1, scale)
+    by_metric = {
+        "csi": metrics.category_selectivity_index(means, where=present),
+        "class_selectivity_index": metrics.class_selectivity_index(means, where=present),
+        "sparseness": metrics.sparseness_from_sums(sums / unit, (scale / unit) ** 2, n_images),
+        "precision": metrics.precision(
+            responses.per_image, responses.labels, len(present), n_top
+        ),
+        "percentage_of_zeros": 100 * responses.zeros / n_images,
+        "dead": responses.zeros == n_images,
+    }
+    arrays = {name: np.asarray(values) for name, values in by_metric.items()}
+    arrays["precision"] = np.where(arrays["dead"], np.nan, arrays["precision"])
+    return SiteUnits(site, responses, effects, **arrays)
+
+
+def unit_table(measured: Mapping[str, SiteUnits]) -> dict[str, np.ndarray | list[str]]:
+    """One row per unit of every site: the columns of `MEANINGS`."""
+    columns = {
+        "site": lambda s: [s.site] * len(s.csi),
+        "unit": lambda s: s.effects.units,
+        "loss_change": lambda s: s.effects.total(),
+        "loss_change_error": lambda s: s.effects.error,
+        "top1_change": lambda s: s.effects.top1_change.sum(axis=1),
+        "top5_change": lambda s: s.effects.top5_change.sum(axis=1),
+        "verdict": lambda s: s.effects.verdict(),
+    }
+    return {
+        name: np.concatenate(
+            [columns.get(name, attrgetter(name))(site) for site in measured.values()]
+        )
+        for name in MEANINGS
+    }

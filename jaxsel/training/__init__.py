@@ -1,0 +1,4 @@
+"""Train a network."""
+
+from .supervised import Fit as Fit
+from .supervised import fit as fit
