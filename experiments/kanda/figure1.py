@@ -9,10 +9,11 @@ from jaxsel import plotting, statistics
 from jaxsel.report import Drawing, Number
 
 from .measure import SiteUnits
-from .wording import number, p_value
+from .wording import numbers, p_value
 
-PAPER_MEDIAN = {"csi": (".90", ".91"), "sparseness": (".90", ".90")}
 NAMES = {"csi": "category selectivity index", "sparseness": "sparseness"}
+PAPER_MEDIAN = {"csi": (".90", ".91"), "sparseness": (".90", ".90")}  # fc6, fc7
+PAPER_EXAMPLE = {"selective": (".96", ".95", "-.051"), "non-selective": (".71", ".76", ".293")}
 
 
 def figure_1a(site: SiteUnits, folder: Path) -> tuple[list[Number], Drawing]:
@@ -23,52 +24,44 @@ def figure_1a(site: SiteUnits, folder: Path) -> tuple[list[Number], Drawing]:
     """
     figure, axes = plotting.panels(2)
     live = np.flatnonzero(site.live)
-    numbers, parts = [], []
+    found, details, shares = [], [], []
     assert site.responses.per_image is not None
-    papers = {"selective": (".96", ".95", "-.051"), "non-selective": (".71", ".76", ".293")}
-    for ax, (kind, percentile) in zip(
-        axes[0], (("selective", 90), ("non-selective", 10)), strict=True
-    ):
+    for ax, kind, percentile in zip(axes[0], PAPER_EXAMPLE, (90, 10), strict=True):
         goal = np.percentile(site.csi[live], percentile)
         unit = int(live[np.argmin(np.abs(site.csi[live] - goal))])
         csi, sparseness = float(site.csi[unit]), float(site.sparseness[unit])
-        ratio = float(site.loss_ratio[unit])
+        ratio, fires = float(site.loss_ratio[unit]), 100 - site.percentage_of_zeros[unit]
         plotting.rank_curve(
             ax, site.responses.per_image[:, unit], title=f"{kind}: {site.site} unit {unit}"
         )
-        fires = 100 - float(site.percentage_of_zeros[unit])
-        parts.append(
-            f"unit {unit} ({kind}) has CSI {csi:.2f} and sparseness {sparseness:.2f}, responds "
-            f"to {fires:.0f} % of the images and has a loss ratio of {ratio:.3g} %"
+        shares.append(float(fires))
+        p_csi, p_sparseness, p_ratio = PAPER_EXAMPLE[kind]
+        details.append(
+            f"Unit {unit} ({kind}) has CSI {csi:.2f} and sparseness {sparseness:.2f}, responds "
+            f"to {fires:.0f} % of the images and has a loss ratio of {ratio:.2g} %. In the "
+            f"paper's example these are {p_csi}, {p_sparseness} and, for the loss ratio, "
+            f"{p_ratio} %."
         )
-        where, paper = f"figure_1a.{kind.replace('-', '_')}", papers[kind]
-        text = f"of the example of a {kind} unit, {site.site} unit {unit}"
-        numbers += [
-            number(f"{where}.unit", "Figure 1A", f"number {text}", unit, "1"),
-            number(f"{where}.csi", "Figure 1A", f"CSI {text}", csi, "1", paper[0]),
-            number(
-                f"{where}.sparseness",
-                "Figure 1A",
-                f"sparseness {text}",
-                sparseness,
-                "1",
-                paper[1],
-            ),
-            number(
-                f"{where}.loss_ratio", "Figure 1A", f"loss ratio {text}", ratio, "%", paper[2]
-            ),
-        ]
+        found += numbers(
+            "Figure 1A",
+            kind.replace("-", "_"),
+            f"example of a {kind} unit of {site.site}",
+            [
+                ("unit", "number of the unit", unit),
+                ("csi", NAMES["csi"], csi, "1", p_csi),
+                ("sparseness", "sparseness", sparseness, "1", p_sparseness),
+                ("loss_ratio", "loss ratio", ratio, "%", p_ratio),
+            ],
+        )
     plotting.save(figure, folder / "figure_1a")
+    fewer = "fewer" if shares[0] < shares[1] else "no fewer"
     sentence = (
-        f"Responses of two units of {site.site} to every image, strongest first: "
-        + "; ".join(parts)
-        + ". They are the units nearest to the 90th and the 10th percentile of CSI. The "
-        "paper's examples have CSI .96 and .71, sparseness .95 and .76, and loss ratios of "
-        "-.051 % and .293 %."
+        f"Responses of two units of {site.site} to every image, strongest first. They are the "
+        "units nearest to the 90th and to the 10th percentile of the category selectivity "
+        f"index (CSI). The selective one responds to {fewer} images; in the paper it is fewer."
     )
-    return numbers, Drawing(
-        "figure_1a", "Figure 1A. A selective and a non-selective unit", sentence
-    )
+    title = "Figure 1A. A selective and a non-selective unit"
+    return found, Drawing("figure_1a", title, sentence, details)
 
 
 def figure_1bc(
@@ -80,100 +73,75 @@ def figure_1bc(
 ) -> tuple[list[Number], Drawing]:
     """How many units have which index, at the sites in focus."""
     figure, axes = plotting.panels(len(measured))
-    numbers, parts = [], []
+    found, details = [], []
+    label, name = f"Figure 1{letter.upper()}", NAMES[metric]
+    n_classes = 0
     for place, (ax, site) in enumerate(zip(axes[0], measured.values(), strict=True)):
         values = getattr(site, metric)[site.live].astype(np.float64)
         median = float(np.median(values))
         low, high = statistics.bootstrap_interval(np.median, values, rng=rng)
         n_silent = int(np.sum(~site.live))
-        plotting.index_histogram(ax, values, name=NAMES[metric], title=site.site)
-        parts.append(
-            f"{site.site}: median {median:.2f} (95 % interval {low:.2f} to {high:.2f} over "
-            f"{len(values)} units, {n_silent} silent ones left out)"
-        )
-        where, text = f"figure_1{letter}.{site.site}", f"{NAMES[metric]} of {site.site}"
+        n_classes = len(site.responses.class_counts)
+        plotting.index_histogram(ax, values, name=name, title=site.site)
         paper = PAPER_MEDIAN[metric][place] if place < 2 else ""
-        label = f"Figure 1{letter.upper()}"
-        numbers += [
-            number(f"{where}.median", label, f"median {text}", median, "1", paper),
-            number(
-                f"{where}.median_low", label, f"its 95 % interval, lower end; {text}", low, "1"
-            ),
-            number(
-                f"{where}.median_high",
-                label,
-                f"its 95 % interval, upper end; {text}",
-                high,
-                "1",
-            ),
-            number(
-                f"{where}.n_silent", label, f"silent units of {site.site}", n_silent, "units"
-            ),
-            number(f"{where}.n", label, f"units of {site.site} counted", len(values), "units"),
-        ]
+        details.append(
+            f"{site.site}: median {median:.2f} (95 % interval {low:.2f} to {high:.2f}) over "
+            f"{len(values)} units; {n_silent} silent ones are left out."
+        )
+        found += numbers(
+            label,
+            site.site,
+            f"{name} of {site.site}",
+            [
+                ("median", "median", median, "1", paper),
+                ("median_low", "median, 95 % interval over units, lower end", low),
+                ("median_high", "median, 95 % interval over units, upper end", high),
+                ("n", "units counted", len(values), "units"),
+                ("n_silent", "silent units, left out", n_silent, "units"),
+            ],
+        )
     plotting.save(figure, folder / f"figure_1{letter}")
     sentence = (
-        f"Distribution of the {NAMES[metric]} over units. "
-        + "; ".join(parts)
-        + f". The paper's medians for AlexNet's fc6 and fc7 are "
-        f"{' and '.join(PAPER_MEDIAN[metric])}, with 1,000 classes instead of "
-        f"{len(next(iter(measured.values())).responses.class_counts)}."
+        f"How many units have which {name}. The paper's medians for AlexNet's fc6 and fc7 are "
+        f"{' and '.join(PAPER_MEDIAN[metric])}, with 1,000 classes instead of {n_classes}."
     )
-    title = f"Figure 1{letter.upper()}. {NAMES[metric].capitalize()}"
-    return numbers, Drawing(f"figure_1{letter}", title, sentence)
+    title = f"{label}. {name.capitalize()}"
+    return found, Drawing(f"figure_1{letter}", title, sentence, details)
 
 
 def figure_1d(
     measured: Mapping[str, SiteUnits], focus: tuple[str, ...], folder: Path
 ) -> tuple[list[Number], Drawing]:
-    """Selectivity by site, and whether the sites in focus lie above the earlier ones."""
-    width = max(0.6 * len(measured), 2.8)
-    figure, axes = plotting.panels(2, width=width)
-    numbers, parts = [], []
-    earlier = [site for site in measured if site not in focus]
-    for ax, metric in zip(axes[0], NAMES, strict=True):
+    """Selectivity by site, and whether the sites in focus differ from the others."""
+    figure, axes = plotting.panels(2, width=max(0.6 * len(measured), 2.8))
+    found, details = [], []
+    for ax, (metric, name) in zip(axes[0], NAMES.items(), strict=True):
         values = {s.site: getattr(s, metric)[s.live] for s in measured.values() if s.live.any()}
-        plotting.boxes_by_site(ax, values, name=NAMES[metric])
-        numbers += [
-            number(
-                f"figure_1d.{site}.{metric}",
-                "Figure 1D",
-                f"median {NAMES[metric]} of {site}",
-                float(np.median(of_site)),
-                "1",
-            )
-            for site, of_site in values.items()
-        ]
-        late = [values[site] for site in focus if site in values]
-        early = [values[site] for site in earlier if site in values]
-        if not (late and early):
+        plotting.boxes_by_site(ax, values, name=name)
+        for site, of_site in values.items():
+            entry = (metric, "median", float(np.median(of_site)))
+            found += numbers("Figure 1D", site, f"{name} of {site}", [entry])
+        others = [of_site for site, of_site in values.items() if site not in focus]
+        if not others:
             continue
-        test = statistics.rank_sum(np.concatenate(late), np.concatenate(early))
-        direction = "higher" if test.z > 0 else "lower"
-        parts.append(
-            f"{NAMES[metric]} is {direction} in {' and '.join(focus)} than in earlier sites "
-            f"(rank sum, z = {test.z:.1f}, {p_value(test.p)})"
+        in_focus = [of_site for site, of_site in values.items() if site in focus]
+        test = statistics.rank_sum(np.concatenate(in_focus), np.concatenate(others))
+        sites = " and ".join(focus)
+        details.append(
+            f"The {name} is {'higher' if test.z > 0 else 'lower'} in {sites} than at the other "
+            f"sites: rank sum, z = {test.z:.1f}, {p_value(test.p)}."
         )
-        numbers += [
-            number(
-                f"figure_1d.{metric}.z",
-                "Figure 1D",
-                f"rank-sum z, {NAMES[metric]} of "
-                f"{' and '.join(focus)} against the earlier sites",
-                test.z,
-                "1",
-            ),
-            number(f"figure_1d.{metric}.p", "Figure 1D", "its P, two-sided", test.p, "1"),
-        ]
+        found += numbers(
+            "Figure 1D",
+            metric,
+            f"{name}, {sites} against the other sites",
+            [("z", "rank-sum z", test.z), ("p", "P of the rank sum, two-sided", test.p)],
+        )
     plotting.save(figure, folder / "figure_1d")
-    compared = (
-        ": " + "; ".join(parts) + ". In the paper, conv1 to conv4 lie much below fc6 and fc7."
-        if parts
-        else ". There are no earlier sites to compare with."
-    )
     sentence = (
         "Boxes from the lower to the upper quartile with the median, whiskers to the outermost "
-        "units within 1.5 times the box's height, dots beyond. Silent units are left out"
-        + compared
+        "units within 1.5 times the box's height, dots beyond. Silent units are left out. In "
+        "the paper, units of conv1 to conv4 are much less selective than those of fc6 and fc7."
     )
-    return numbers, Drawing("figure_1d", "Figure 1D. Selectivity across sites", sentence)
+    title = "Figure 1D. Selectivity across sites"
+    return found, Drawing("figure_1d", title, sentence, details)

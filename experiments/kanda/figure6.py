@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from jaxsel import mixture_curve, plotting, statistics
-from jaxsel.ablation import default_keep
+from jaxsel.ablation import MixtureCurve, default_keep
 from jaxsel.data import Dataset
 from jaxsel.report import Drawing, Number
 from jaxsel.sites import Model
 
 from .measure import SiteUnits
-from .wording import ALPHA, number, p_value
+from .wording import ALPHA, numbers, p_value
 
 FEWEST_CLASSES = 50  # with fewer, five guesses are nearly always enough
 
@@ -31,7 +31,7 @@ def figure_6(
     k = 5 if len(dataset.class_names) >= FEWEST_CLASSES else 1
     fractions = tuple(np.linspace(0, 1, 11))
     figure, axes = plotting.panels(len(measured), height=3.0, sharey=True)
-    numbers, parts = [], []
+    found, details = [], []
     for ax, site in zip(axes[0], measured.values(), strict=True):
         others = site.live & ~site.selective
         n_units = len(site.live)
@@ -39,8 +39,9 @@ def figure_6(
         title = f"{site.site}: {keep} of {n_units} units kept"
         if keep < 2:
             ax.set_title(f"{site.site}: too few units")
-            parts.append(f"{site.site} has too few live units")
+            details.append(f"{site.site} has too few live units.")
             continue
+        total = len(dataset) * trials * len(fractions)
         curve = mixture_curve(
             model,
             dataset,
@@ -52,105 +53,75 @@ def figure_6(
             fractions=fractions,
             trials=trials,
             k=k,
-            progress=progress(
-                f"mixtures of {site.site}", len(dataset) * trials * len(fractions)
-            ),
+            progress=progress(f"mixing units of {site.site}", total),
         )
         baseline = site.effects.baseline
         intact = (baseline.top1 if k == 1 else baseline.top5).sum() / baseline.images.sum()
         share = curve.n_non_selective / keep
         plotting.mixture_lines(ax, share, curve.accuracy, intact=intact, k=k, title=title)
-        text, found = _statistics(site.site, share, curve.accuracy, curve.loss_ratio)
-        parts.append(f"{title}. {text}")
-        numbers += found
+        of_site, text = _statistics(site.site, share, curve)
+        found += of_site
+        details.append(f"{title}. {text}")
     plotting.save(figure, folder / "figure_6")
     reason = (
-        ""
-        if k == 5
-        else (f" (the paper's top-5 says little with {len(dataset.class_names)} classes)")
+        "" if k == 5 else f" (with {len(dataset.class_names)} classes top-5 would say little)"
     )
     sentence = (
         f"Top-{k} accuracy{reason} of networks that keep few of a site's units, by the share "
-        "of non-selective ones (CSI at or below the median); thin lines are "
-        f"{trials} trials with units drawn at random. "
-        + " ".join(parts)
-        + " In the paper, mixtures do better than either kind alone."
+        "of non-selective ones, those with a CSI at or below the median. Thin lines are "
+        f"{trials} trials with units drawn at random. In the paper, mixtures do better than "
+        "either kind alone."
     )
-    return numbers, Drawing(
-        "figure_6", "Figure 6. Mixtures of selective and non-selective units", sentence
-    )
+    title = "Figure 6. Mixtures of selective and non-selective units"
+    return found, Drawing("figure_6", title, sentence, details)
 
 
-def _statistics(site, share, accuracy, loss_ratio) -> tuple[str, list[Number]]:
+def _statistics(site: str, share: np.ndarray, curve: MixtureCurve) -> tuple[list[Number], str]:
     """The half-and-half mixture against both ends, paired by trial: fixed beforehand."""
-    label, where = "Figure 6", f"figure_6.{site}"
-    mean = accuracy.mean(axis=0)
-    best = int(np.argmax(mean))
-    half = int(np.argmin(np.abs(share - 0.5)))
-    tests = {
-        "selective": statistics.signed_rank(accuracy[:, half] - accuracy[:, 0]),
-        "non_selective": statistics.signed_rank(accuracy[:, half] - accuracy[:, -1]),
-    }
-    numbers = [
-        number(
-            f"{where}.accuracy_selective",
-            label,
-            f"mean accuracy with selective units of {site} only",
-            float(mean[0]),
-            "fraction of images",
-        ),
-        number(
-            f"{where}.accuracy_half",
-            label,
-            f"mean accuracy with half and half, {site}",
-            float(mean[half]),
-            "fraction of images",
-        ),
-        number(
-            f"{where}.accuracy_non_selective",
-            label,
-            f"mean accuracy with non-selective units of {site} only",
-            float(mean[-1]),
-            "fraction of images",
-        ),
-        number(
-            f"{where}.best_share",
-            label,
-            f"share of non-selective units with the largest mean accuracy, {site}",
-            float(share[best]),
-            "1",
-            "between 0 and 1",
-        ),
-        number(
-            f"{where}.loss_ratio_half",
-            label,
-            f"median loss ratio with half and half, {site}",
-            float(np.median(loss_ratio[:, half])),
-            "%",
-            "> 1000",
-        ),
-    ]
-    for kind, test in tests.items():
-        text = f"half and half against {kind.replace('_', '-')} units only, {site}"
-        numbers += [
-            number(f"{where}.z_half_over_{kind}", label, f"signed-rank z, {text}", test.z, "1"),
-            number(
-                f"{where}.p_half_over_{kind}", label, f"its P, two-sided; {text}", test.p, "1"
+    accuracy = curve.accuracy
+    mean = accuracy.mean(axis=0).tolist()
+    best, half = int(np.argmax(mean)), int(np.argmin(np.abs(share - 0.5)))
+    tests = [statistics.signed_rank(accuracy[:, half] - accuracy[:, end]) for end in (0, -1)]
+    ratio = float(np.median(curve.loss_ratio[:, half]))
+    selective, non_selective = tests
+    unit = "fraction of images"
+    found = numbers(
+        "Figure 6",
+        site,
+        f"{curve.keep} units of {site} kept",
+        [
+            ("selective", "mean accuracy, selective units only", mean[0], unit),
+            ("half", "mean accuracy, half and half", mean[half], unit),
+            ("non_selective", "mean accuracy, non-selective units only", mean[-1], unit),
+            (
+                "best_share",
+                "share of non-selective units with the best mean accuracy",
+                float(share[best]),
+                "1",
+                "between 0 and 1",
             ),
-        ]
-    better = [test.z > 0 and test.p < ALPHA for test in tests.values()]
-    verdict = (
-        "the mixture beats both ends, as in the paper"
-        if all(better)
-        else "the mixture beats one end only"
-        if any(better)
-        else "the mixture beats neither end"
+            ("z_selective", "signed-rank z, half and half against selective", selective.z),
+            ("p_selective", "its P, two-sided, against selective", selective.p),
+            (
+                "z_non_selective",
+                "signed-rank z, half and half against non-selective",
+                non_selective.z,
+            ),
+            ("p_non_selective", "its P, two-sided, against non-selective", non_selective.p),
+            ("loss_ratio_half", "median loss ratio, half and half", ratio, "%", "> 1000"),
+        ],
     )
-    first, second = tests.values()
+    n_beaten = sum(test.z > 0 and test.p < ALPHA for test in tests)
+    verdict = (
+        "the mixture beats neither end",
+        "the mixture beats one end only",
+        "the mixture beats both ends, as in the paper",
+    )[n_beaten]
     text = (
         f"Mean accuracy {mean[0]:.3f} with selective units only, {mean[half]:.3f} half and "
-        f"half, {mean[-1]:.3f} with non-selective ones only; half and half against each end, "
-        f"paired by trial: z = {first.z:.1f} ({p_value(first.p)}) and z = {second.z:.1f} "
-        f"({p_value(second.p)}): {verdict}. The best mean is at a share of {share[best]:.2f}."
+        f"half, {mean[-1]:.3f} with non-selective ones only. Half and half against each end, "
+        f"paired by trial: z = {selective.z:.1f} ({p_value(selective.p)}) and "
+        f"z = {non_selective.z:.1f} ({p_value(non_selective.p)}): {verdict}. The best mean is "
+        f"at a share of {share[best]:.2f}."
     )
-    return text, numbers
+    return found, text

@@ -11,10 +11,10 @@ from jaxsel.report import Drawing, Number
 
 from .figure1 import NAMES
 from .measure import SiteUnits
-from .wording import compared, number, p_value
+from .wording import ALPHA, compared, numbers, p_value
 
 FEWEST = 10  # units that a test in figure 5 needs
-PAPER_LOSS_RATIO = ((".053", "41.4"), (".064", "54.9"))
+PAPER_LOSS_RATIO = ((".053", "41.4"), (".064", "54.9"))  # fc6, fc7
 PAPER_RHO = {"csi": ("-.43", "-.09"), "sparseness": ("-.51", "-.08")}
 
 
@@ -23,201 +23,124 @@ def figure_2(
 ) -> tuple[list[Number], Drawing]:
     """Loss ratios of all live units, and whether they lean above 0."""
     figure, axes = plotting.panels(len(measured))
-    numbers, parts = [], []
+    found, details = [], []
     for place, (ax, site) in enumerate(zip(axes[0], measured.values(), strict=True)):
         ratios = site.loss_ratio[site.live]
         test = statistics.signed_rank(ratios)
         low, high = statistics.bootstrap_interval(np.median, ratios, rng=rng)
-        improved = int(np.sum(ratios < 0))
+        n_improve = int(np.sum(ratios < 0))
+        n_undecided = site.effects.verdict().count("undecided")
         plotting.loss_ratio_histogram(ax, ratios, title=site.site)
-        parts.append(
-            f"{site.site}: median {test.median:.3g} % (95 % interval {low:.3g} to {high:.3g}), "
+        details.append(
+            f"{site.site}: median {test.median:.2g} % (95 % interval {low:.2g} to {high:.2g}), "
             f"signed rank z = {test.z:.1f}, {p_value(test.p)}, n = {test.n}: "
-            f"{compared(test.z, test.p, 1)}; {improved} of {len(ratios)} units improve the "
-            "network when they are ablated"
+            f"{compared(test.z, test.p, 1)}. {n_improve} of {len(ratios)} units improve the "
+            "network when they are ablated."
         )
-        where, of_site = f"figure_2.{site.site}", f"loss ratio of {site.site}"
-        verdicts = site.effects.verdict()
         median, z = PAPER_LOSS_RATIO[place] if place < 2 else ("", "")
-        numbers += [
-            number(
-                f"{where}.median", "Figure 2", f"median {of_site}", test.median, "%", median
-            ),
-            number(
-                f"{where}.median_low",
-                "Figure 2",
-                f"95 % interval, lower end; {of_site}",
-                low,
-                "%",
-            ),
-            number(
-                f"{where}.median_high",
-                "Figure 2",
-                f"95 % interval, upper end; {of_site}",
-                high,
-                "%",
-            ),
-            number(
-                f"{where}.z", "Figure 2", f"signed-rank z against 0, {of_site}", test.z, "1", z
-            ),
-            number(f"{where}.p", "Figure 2", "its P, two-sided", test.p, "1", "< .001"),
-            number(
-                f"{where}.n",
-                "Figure 2",
-                f"units in the test, {site.site}",
-                test.n,
-                "units",
-                "4,096",
-            ),
-            number(
-                f"{where}.n_zeros",
-                "Figure 2",
-                f"live units of {site.site} without any effect, left out of the test",
-                test.n_zeros,
-                "units",
-            ),
-            number(
-                f"{where}.n_improve",
-                "Figure 2",
-                f"units of {site.site} whose ablation lowers the loss",
-                improved,
-                "units",
-            ),
-            number(
-                f"{where}.n_undecided",
-                "Figure 2",
-                f"units of {site.site} whose effect may be smaller than its error",
-                verdicts.count("undecided"),
-                "units",
-            ),
-        ]
+        found += numbers(
+            "Figure 2",
+            site.site,
+            f"loss ratio of {site.site}",
+            [
+                ("median", "median", test.median, "%", median),
+                ("median_low", "median, 95 % interval over units, lower end", low, "%"),
+                ("median_high", "median, 95 % interval over units, upper end", high, "%"),
+                ("z", "signed-rank z against 0", test.z, "1", z),
+                ("p", "P of the signed rank, two-sided", test.p, "1", "< .001"),
+                ("n", "units in the test", test.n, "units", "4,096"),
+                ("n_zeros", "live units with exactly 0, left out", test.n_zeros, "units"),
+                ("n_improve", "units whose ablation lowers the loss", n_improve, "units"),
+                ("n_undecided", "units with an effect below its error", n_undecided, "units"),
+            ],
+        )
     plotting.save(figure, folder / "figure_2")
     sentence = (
-        "Distribution of the loss ratio, the change of the summed loss in percent when one "
-        "unit is ablated. Above 0 the network needed the unit. "
-        + "; ".join(parts)
-        + ". The paper's medians are .053 % (z = 41.4) and .064 % (z = 54.9)."
+        "How many units have which loss ratio: the change of the summed loss, in percent, when "
+        "one unit is ablated. Above 0 the network needed the unit. The paper's medians for fc6 "
+        "and fc7 are .053 % (z = 41.4) and .064 % (z = 54.9)."
     )
-    return numbers, Drawing("figure_2", "Figure 2. Ablating one unit", sentence)
+    return found, Drawing("figure_2", "Figure 2. Ablating one unit", sentence, details)
 
 
 def figure_3(measured: Mapping[str, SiteUnits], folder: Path) -> tuple[list[Number], Drawing]:
     """Selectivity against loss ratio, one dot per live unit."""
-    figure, axes = plotting.panels(len(measured), 2)
-    numbers, parts = [], []
-    for row, metric in enumerate(NAMES):
+    figure, axes = plotting.panels(len(measured), len(NAMES))
+    found, details = [], []
+    for row, (metric, name) in enumerate(NAMES.items()):
         for place, (ax, site) in enumerate(zip(axes[row], measured.values(), strict=True)):
             index, ratios = getattr(site, metric)[site.live], site.loss_ratio[site.live]
-            found = statistics.spearman(index, ratios)
-            plotting.selectivity_scatter(
-                ax,
-                index,
-                ratios,
-                name=NAMES[metric],
-                title=f"{site.site}: Spearman {found.rho:.2f}",
-            )
+            rank = statistics.spearman(index, ratios)
+            title = f"{site.site}: Spearman {rank.rho:.2f}"
+            plotting.selectivity_scatter(ax, index, ratios, name=name, title=title)
             paper = PAPER_RHO[metric][place] if place < 2 else ""
-            parts.append(
-                f"{NAMES[metric]} in {site.site}: {found.rho:.2f} (95 % interval "
-                f"{found.low:.2f} to {found.high:.2f}, {p_value(found.p)}, n = {found.n}; "
-                f"paper {paper or 'none'}): {compared(found.rho, found.p, -1)}"
+            details.append(
+                f"{name.capitalize()} in {site.site}: {rank.rho:.2f} (95 % interval "
+                f"{rank.low:.2f} to {rank.high:.2f}), {p_value(rank.p)}, n = {rank.n}; paper "
+                f"{paper or 'none'}: {compared(rank.rho, rank.p, -1)}."
             )
-            where = f"figure_3.{site.site}.{metric}"
-            text = f"{NAMES[metric]} and loss ratio of {site.site}"
-            numbers += [
-                number(
-                    f"{where}.rho",
-                    "Figure 3",
-                    f"Spearman correlation of {text}",
-                    found.rho,
-                    "1",
-                    paper,
-                ),
-                number(
-                    f"{where}.low",
-                    "Figure 3",
-                    f"95 % interval, lower end; {text}",
-                    found.low,
-                    "1",
-                ),
-                number(
-                    f"{where}.high",
-                    "Figure 3",
-                    f"95 % interval, upper end; {text}",
-                    found.high,
-                    "1",
-                ),
-                number(
-                    f"{where}.p",
-                    "Figure 3",
-                    "P of the correlation, two-sided",
-                    found.p,
-                    "1",
-                    "< .001",
-                ),
-                number(
-                    f"{where}.n",
-                    "Figure 3",
-                    f"units of {site.site} in it",
-                    found.n,
-                    "units",
-                    "4,096",
-                ),
-            ]
+            found += numbers(
+                "Figure 3",
+                f"{site.site}.{metric}",
+                f"{name} and loss ratio of {site.site}",
+                [
+                    ("rho", "Spearman correlation", rank.rho, "1", paper),
+                    ("low", "correlation, 95 % interval, lower end", rank.low),
+                    ("high", "correlation, 95 % interval, upper end", rank.high),
+                    ("p", "P of the correlation, two-sided", rank.p, "1", "< .001"),
+                    ("n", "units", rank.n, "units", "4,096"),
+                ],
+            )
     plotting.save(figure, folder / "figure_3")
     sentence = (
-        "Each dot is a unit: its selectivity, and what its ablation does to the loss. "
-        "Spearman correlations: " + "; ".join(parts) + ". Silent units are left out."
+        "Each dot is a unit: its selectivity, and what its ablation does to the loss. In the "
+        "paper the Spearman correlations are negative: ablating selective units costs less. "
+        "Silent units are left out."
     )
-    return numbers, Drawing("figure_3", "Figure 3. Selectivity and loss ratio", sentence)
+    return found, Drawing("figure_3", "Figure 3. Selectivity and loss ratio", sentence, details)
 
 
 def figure_4(measured: Mapping[str, SiteUnits], folder: Path) -> tuple[list[Number], Drawing]:
     """The correlation of figure 3 at every site."""
     figure, axes = plotting.panels(1, width=max(1.0 * len(measured), 4.0), height=3.0)
-    numbers, lines, below = [], [], {}
+    found, lines, details = [], [], []
     for metric, name in NAMES.items():
-        found = [
-            statistics.spearman(getattr(s, metric)[s.live], s.loss_ratio[s.live])
-            for s in measured.values()
+        ranks = [
+            statistics.spearman(
+                getattr(units, metric)[units.live], units.loss_ratio[units.live]
+            )
+            for units in measured.values()
         ]
-        corrected = statistics.bonferroni([correlation.p for correlation in found])
-        lines.append((name, np.array([[c.rho, c.low, c.high] for c in found])))
-        below[name] = [
-            site
-            for site, c, p in zip(measured, found, corrected, strict=True)
-            if c.rho < 0 and p < 0.01
-        ]
-        for site, correlation, p in zip(measured, found, corrected, strict=True):
-            where, text = f"figure_4.{site}.{metric}", f"{name} and loss ratio of {site}"
-            numbers += [
-                number(
-                    f"{where}.rho",
-                    "Figure 4",
-                    f"Spearman correlation of {text}",
-                    correlation.rho,
-                    "1",
-                ),
-                number(
-                    f"{where}.p_bonferroni",
-                    "Figure 4",
-                    f"its P times the {len(measured)} sites, at most 1; {text}",
-                    float(p),
-                    "1",
-                ),
-            ]
+        corrected = statistics.bonferroni([rank.p for rank in ranks]).tolist()
+        lines.append((name, np.array([[rank.rho, rank.low, rank.high] for rank in ranks])))
+        clear = {"below": [], "above": []}
+        for site, rank, p in zip(measured, ranks, corrected, strict=True):
+            if p < ALPHA:
+                clear["below" if rank.rho < 0 else "above"].append(site)
+            found += numbers(
+                "Figure 4",
+                f"{site}.{metric}",
+                f"{name} and loss ratio of {site}",
+                [
+                    ("rho", "Spearman correlation", rank.rho),
+                    ("p_bonferroni", f"its P, Bonferroni over {len(measured)} sites", p),
+                ],
+            )
+        details.append(
+            f"{name.capitalize()}: below 0 at {', '.join(clear['below']) or 'no site'}, above "
+            f"0 at {', '.join(clear['above']) or 'no site'} (P < .01, Bonferroni over "
+            f"{len(measured)} sites)."
+        )
     plotting.correlations_by_site(axes[0, 0], list(measured), lines)
     plotting.save(figure, folder / "figure_4")
-    found_below = "; ".join(
-        f"with the {name} at {', '.join(sites) or 'no site'}" for name, sites in below.items()
-    )
     sentence = (
-        "Spearman correlation of selectivity and loss ratio at every site, all units ablated "
-        "one by one, with 95 % intervals. Negative means that ablating selective units costs "
-        f"less. It is below 0 (P < .01, Bonferroni over {len(measured)} sites) {found_below}. "
-        "In the paper it is below 0 in every AlexNet layer but conv5."
+        "Spearman correlation of selectivity and loss ratio at every site, with 95 % "
+        "intervals. Negative means that ablating selective units costs less. In the paper it "
+        "is negative in every layer of AlexNet but conv5."
     )
-    return numbers, Drawing("figure_4", "Figure 4. The correlation across sites", sentence)
+    return found, Drawing(
+        "figure_4", "Figure 4. The correlation across sites", sentence, details
+    )
 
 
 def figure_5(site: SiteUnits, folder: Path) -> tuple[list[Number], Drawing]:
@@ -225,62 +148,45 @@ def figure_5(site: SiteUnits, folder: Path) -> tuple[list[Number], Drawing]:
 
     With fewer than `FEWEST` units their number is stated instead of a test.
     """
+    label, title = "Figure 5", "Figure 5. The related category and the others"
     chosen = site.selective & (site.loss_ratio < 0)
     count = int(chosen.sum())
-    label = "Figure 5"
-    numbers = [
-        number(
-            "figure_5.n",
-            label,
-            f"units of {site.site} with CSI above the median and a loss ratio below 0",
-            count,
-            "units",
-            "597",
-        ),
-    ]
-    title = "Figure 5. The related category and the others"
-    who = (
-        f"units of {site.site} with a CSI above the median and a loss ratio below 0 "
-        f"(n = {count}; paper 597)"
-    )
+    who = f"units of {site.site} with a CSI above the median and a loss ratio below 0"
+    found = numbers(label, "", who, [("n", "how many there are", count, "units", "597")])
     if count < FEWEST:
-        sentence = f"There are too few {who} for a test: at least {FEWEST} are needed."
-        return numbers, Drawing(None, title, sentence)
+        sentence = f"Too few for a test: there are {count} {who}; {FEWEST} are needed."
+        return found, Drawing(None, title, sentence)
     related, others = related_loss_ratios(site.effects, site.best_class)
     figure, axes = plotting.panels(1, width=4.2, height=3.0)
     plotting.related_and_others(axes[0, 0], related[chosen], others[chosen], title=site.site)
     plotting.save(figure, folder / "figure_5")
-    parts = []
-    for name, values, paper, z, sign in (
-        ("related category", related, "1.96e-4", "16.6", 1),
-        ("other categories", others, "-1.38e-4", "21.2 (printed without sign)", -1),
+    details = []
+    for key, name, ratios, paper, z, sign in (
+        ("related", "related category", related, "1.96e-4", "16.6", 1),
+        ("others", "other categories", others, "-1.38e-4", "21.2, without sign", -1),
     ):
-        test = statistics.signed_rank(values[chosen])
-        parts.append(
-            f"the {name}: median {test.median:.3g} % ({test.median / 100:.2g} as a fraction; "
-            f"paper {paper}), signed rank z = {test.z:.1f}, {p_value(test.p)}: "
-            f"{compared(test.z, test.p, sign)}"
+        test = statistics.signed_rank(ratios[chosen])
+        fraction = test.median / 100
+        details.append(
+            f"{name.capitalize()}: median {test.median:.2g} %, as a fraction {fraction:.2g} "
+            f"(paper {paper}); signed rank z = {test.z:.1f}, {p_value(test.p)}: "
+            f"{compared(test.z, test.p, sign)}."
         )
-        where = f"figure_5.{name.split()[0]}"
-        numbers += [
-            number(
-                f"{where}.median", label, f"median loss ratio of the {name}", test.median, "%"
-            ),
-            number(
-                f"{where}.median_fraction",
-                label,
-                f"the same as a fraction; {name}",
-                test.median / 100,
-                "1",
-                paper,
-            ),
-            number(f"{where}.z", label, f"signed-rank z against 0, {name}", test.z, "1", z),
-            number(f"{where}.p", label, f"its P, two-sided; {name}", test.p, "1", "< .001"),
-        ]
+        found += numbers(
+            label,
+            key,
+            f"loss ratio of the {name}",
+            [
+                ("median", "median", test.median, "%"),
+                ("median_fraction", "median, as a fraction", fraction, "1", paper),
+                ("z", "signed-rank z against 0", test.z, "1", z),
+                ("p", "P of the signed rank, two-sided", test.p, "1", "< .001"),
+            ],
+        )
     sentence = (
-        f"What ablation does to the category of a unit's optimal image and to the others, for "
-        f"{who}. Loss ratios are in percent of the categories' own intact loss. For "
-        + "; for ".join(parts)
-        + "."
+        f"What ablation does to the related category, that of a unit's optimal image, and to "
+        f"the others, for the {count} {who} (597 in the paper). Each loss ratio is in percent "
+        "of those categories' own intact loss. In the paper such a unit serves its own "
+        "category at the cost of the others."
     )
-    return numbers, Drawing("figure_5", title, sentence)
+    return found, Drawing("figure_5", title, sentence, details)

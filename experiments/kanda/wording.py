@@ -1,6 +1,7 @@
-"""How numbers and comparisons are put into sentences."""
+"""How numbers and comparisons are put into words."""
 
 import math
+from collections.abc import Iterable
 
 from jaxsel.report import Number
 
@@ -41,10 +42,32 @@ def compared(value: float, p: float, paper: int) -> str:
     )
 
 
-def number(
-    key: str, figure: str, meaning: str, value: float, unit: str, paper: str = ""
-) -> Number:
-    """A number of the result; NaN becomes none."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return Number(key, figure, meaning, None, unit, paper)
-    return Number(key, figure, meaning, value, unit, paper)
+def numbers(figure: str, where: str, about: str, entries: Iterable[tuple]) -> list[Number]:
+    """Numbers that belong together.
+
+    Args:
+        figure: such as `Figure 2`; its name in lower case begins their keys.
+        where: rest of the beginning of their keys, such as `fc6`.
+        about: what they are about, added to every meaning.
+        entries: last part of the key, meaning, value, unit (by default 1, for none), and
+            what the paper reports (by default nothing). NaN becomes no value.
+
+    >>> numbers("Figure 2", "fc6", "fc6", [("z", "signed-rank z", 2.5)])[0].key
+    'figure_2.fc6.z'
+    """
+    prefix = figure.lower().replace(" ", "_") + (f".{where}" if where else "")
+    found = []
+    for key, meaning, value, *rest in entries:
+        unit, paper = (*rest, *("1", "")[len(rest) :])
+        finite = isinstance(value, int) or math.isfinite(value)
+        found.append(
+            Number(
+                f"{prefix}.{key}",
+                figure,
+                f"{meaning}; {about}",
+                value if finite else None,
+                unit,
+                paper,
+            )
+        )
+    return found

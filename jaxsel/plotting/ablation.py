@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from .style import BLUE, BOXES, GREY, VERMILLION
+from .style import BLUE, BOXES, GREY, VERMILLION, axis_range
 
 
 def loss_ratio_histogram(
@@ -14,26 +14,27 @@ def loss_ratio_histogram(
 ) -> None:
     """How many units change the loss by how much (figure 2).
 
-    The axis spans the middle 98 % of the units; the outermost bins hold the rest.
+    Units beyond the axis, where a few are far away, are counted in the outermost bins.
 
     Args:
         axes: where to draw.
         loss_ratio: percent of the intact network's loss, one per unit.
         title: of the panel.
     """
-    low, high = np.quantile(loss_ratio, [0.01, 0.99])
-    reach = max(abs(low), abs(high)) or 1.0
+    reach = max(abs(edge) for edge in axis_range(loss_ratio)) or 1.0
     # An even number of bins, so that 0 is a border: no bin mixes gains and losses.
     bins = np.linspace(-reach, reach, 61)
-    axes.hist(np.clip(loss_ratio, bins[0], bins[-1]), bins=bins.tolist(), color=BLUE)
-    median = float(np.median(loss_ratio))
+    axes.hist(np.clip(loss_ratio, -reach, reach), bins=bins.tolist(), color=BLUE)
     axes.axvline(0, color=GREY, lw=0.8)
+    median = float(np.median(loss_ratio))
     axes.axvline(median, color=VERMILLION, ls="--")
-    outside = int(np.sum((loss_ratio < bins[0]) | (loss_ratio > bins[-1])))
-    label = "loss ratio (% of the intact loss)"
-    if outside:
-        label += f"\noutermost bins: with {outside} units beyond them"
-    axes.set(xlabel=label, ylabel="units", title=f"{title} (dashed: median {median:.3g} %)")
+    outside = int(np.sum(np.abs(loss_ratio) > reach))
+    note = f"\n{outside} units beyond the axis are in the outermost bins" if outside else ""
+    axes.set(
+        xlabel=f"loss ratio (% of the intact loss){note}",
+        ylabel="units",
+        title=f"{title} (dashed: median {median:.2g} %)",
+    )
 
 
 def selectivity_scatter(
@@ -46,6 +47,8 @@ def selectivity_scatter(
 ) -> None:
     """Each unit's selectivity against what its ablation does (figure 3).
 
+    Units beyond the axis, where a few are far away, are triangles at its border.
+
     Args:
         axes: where to draw.
         index: one per unit.
@@ -54,11 +57,26 @@ def selectivity_scatter(
         title: of the panel.
     """
     axes.axhline(0, color=GREY, lw=0.8)
-    axes.scatter(index, loss_ratio, s=7, color=BLUE, alpha=0.5, lw=0)
+    low, high = axis_range(loss_ratio)
+    inside = (loss_ratio >= low) & (loss_ratio <= high)
+    axes.scatter(index[inside], loss_ratio[inside], s=7, color=BLUE, alpha=0.5, lw=0)
+    for marker, edge, beyond in (("^", high, loss_ratio > high), ("v", low, loss_ratio < low)):
+        axes.scatter(
+            index[beyond],
+            np.full(beyond.sum(), edge),
+            s=18,
+            color=VERMILLION,
+            marker=marker,
+            lw=0,
+            clip_on=False,
+        )
+    n_beyond = int(np.sum(~inside))
+    note = f"\ntriangles: {n_beyond} units beyond the axis" if n_beyond else ""
     axes.set(
-        xlabel=f"{name} (0 to 1)",
+        xlabel=f"{name} (0 to 1){note}",
         ylabel="loss ratio (% of the intact loss)",
         xlim=(-0.02, 1.02),
+        ylim=(low, high),
         title=title,
     )
 
@@ -105,6 +123,8 @@ def related_and_others(
 ) -> None:
     """What ablation does to a unit's related category and to the others (figure 5).
 
+    Where a few units are far away, the axis leaves them out and says how many they are.
+
     Args:
         axes: where to draw.
         related: loss ratio of the related category in percent of its own loss, per unit.
@@ -117,8 +137,23 @@ def related_and_others(
         widths=0.5,
         **BOXES,
     )
+    # The axis goes well beyond the whiskers; what is further away would flatten the boxes.
+    ends = []
+    for ratios in (related, others):
+        lower, upper = np.quantile(ratios, [0.25, 0.75])
+        reach = 4 * (upper - lower)
+        ends += [max(ratios.min(), lower - reach), min(ratios.max(), upper + reach)]
+    margin = 0.05 * (max(ends) - min(ends))
+    low, high = min(ends) - margin, max(ends) + margin
+    both = np.concatenate([related, others])
+    n_beyond = int(np.sum((both < low) | (both > high)))
     axes.set_xticks([1, 2], ["related category", "other categories"])
-    axes.set(ylabel="loss ratio (% of the\ncategories' own intact loss)", title=title)
+    axes.set(
+        xlabel=f"{n_beyond} dots are beyond the axis" if n_beyond else "",
+        ylabel="loss ratio (% of the\ncategories' own intact loss)",
+        ylim=(low, high),
+        title=title,
+    )
 
 
 def mixture_lines(
@@ -148,4 +183,5 @@ def mixture_lines(
         ylabel=f"top-{k} accuracy (fraction of images)",
         title=title,
     )
+    axes.label_outer()
     axes.legend(loc="lower center")

@@ -64,6 +64,24 @@ def panels(
     return figure, figure.subplots(n_rows, n_columns, squeeze=False, **shared)
 
 
+def axis_range(values: np.ndarray) -> tuple[float, float]:
+    """The range to show of values of which a few may lie far outside.
+
+    The whole range with a margin, unless it is more than four times that of the middle
+    98 %: then the latter with a quarter on either side.
+
+    >>> axis_range(np.array([0.0, 1.0, 2.0]))
+    (-0.1, 2.1)
+    """
+    low, high = float(values.min()), float(values.max())
+    inner_low, inner_high = (float(q) for q in np.quantile(values, [0.01, 0.99]))
+    margin = 0.05 * (high - low)
+    if high - low > 4 * (inner_high - inner_low) > 0:
+        low, high = max(low, inner_low), min(high, inner_high)
+        margin = 0.25 * (high - low)
+    return low - margin, high + margin
+
+
 def save(figure: Figure, stem: Path) -> None:
     """Write `stem.svg` and `stem.png`, without a date or a program's version in them."""
     figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None, "Creator": None})

@@ -37,11 +37,13 @@ class Drawing:
         name: stem of its files, such as `figure_2`; None where there is nothing to draw.
         title: heading.
         sentence: what is seen, and how it compares.
+        details: further statements, shown as a list.
     """
 
     name: str | None
     title: str
     sentence: str
+    details: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
