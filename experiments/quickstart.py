@@ -24,7 +24,7 @@ import numpy as np
 from jaxsel import checkpoint, data, models, plotting, report
 from jaxsel.data import PREPROCESS, Dataset
 from jaxsel.evaluation import best_images, evaluate
-from jaxsel.folders import finished_folder, refuse_taken
+from jaxsel.folders import finished_folder
 from jaxsel.training import fit
 
 from . import cli
@@ -35,6 +35,7 @@ N_BEST = 5  # images per class in the set of best images, as in the paper
 SPLIT = (0.60, 0.15, 0.25)  # train, validation, test
 # A network trained on has losses near 1e-7 and nothing left to lose.
 STOP_AT = 0.975
+TRAINED = "alexnet_digits"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,109 +64,111 @@ def main(config: Config) -> None:
     """Train or load, measure, ablate, draw, write."""
     if config.trials < 1:
         raise ValueError(f"trials must be at least 1; found {config.trials}")
-    if config.weights is None and config.data != "digits":
-        raise ValueError(
-            f"--data {config.data} needs --weights: a network is trained on the digits only"
-        )
-    if config.out is not None:
-        refuse_taken(config.out)
-    with cli.progress() as bars:
+    if config.seed < 0:
+        raise ValueError(f"the seed must be 0 or more; found {config.seed}")
+    if config.out is None:
+        kind, network = config.data.partition(":")[0], config.weights or Path(TRAINED)
+        name = f"{kind}-{network.name}-{config.images}"
+        out = next_run(Path("results/quickstart"), name)
+    else:
+        out = config.out
+    with cli.progress() as bars, finished_folder(out) as folder:
 
         def progress(description: str, total: int) -> Callable[[int], None]:
             bar = bars.add_task(description, total=total)
             return lambda done: bars.update(bar, completed=done)
 
-        model, test, facts = (
-            trained(config, progress) if config.weights is None else ported(config)
-        )
-        out = config.out or next_run(
-            Path("results/quickstart"), f"{facts['run']}-{config.images}"
-        )
-        with finished_folder(out) as folder:
-            analyse(config, model, test, facts, folder, progress)
+        model, test, facts = (trained if config.weights is None else ported)(config, progress)
+        analyse(config, model, test, facts, folder, progress)
     print(f"report: {out / 'report.html'}")
 
 
 def trained(config: Config, progress) -> tuple[Any, Dataset, dict[str, Any]]:
     """A network trained on the digits, its test images, and how it came about."""
-    train, validation, test = data.stratified(
-        data.load("digits", split=config.split), SPLIT, config.seed
-    )
+    images = data.load(config.data, split=config.split)
+    if config.data != "digits":
+        raise ValueError(
+            f"--data {config.data} needs --weights: a network is trained on the digits only"
+        )
+    train, validation, test = data.stratified(images, SPLIT, config.seed)
+    model = models.build(TRAINED, seed=config.seed)
+    sites_in_focus(config, model)  # before the work, not after it
     bar = progress("training", 50)
     result = fit(
-        models.build("alexnet_digits", seed=config.seed),
+        model,
         train,
         validation,
         rng=np.random.default_rng(config.seed),
         stop_at=STOP_AT,
         progress=lambda epoch, accuracy: bar(epoch),
     )
-    reached = result.validation_accuracy[-1]
+    n_epochs, accuracy = len(result.validation_accuracy), result.validation_accuracy[-1]
+    reached = "first reached" if accuracy >= STOP_AT else "had still not reached"
     facts = {
-        "run": "digits-alexnet_digits",
-        "network": "alexnet_digits",
+        "network": TRAINED,
         "preprocess": "sixteenths",
         "images": {"train": len(train), "validation": len(validation), "test": len(test)},
-        "epochs": len(result.validation_accuracy),
-        "validation_accuracy": reached,
+        "epochs": n_epochs,
+        "validation_accuracy": accuracy,
         "introduction": (
-            f"An AlexNet in small (alexnet_digits) was trained on {len(train):,} of "
-            f"scikit-learn's 1,797 handwritten digits for {len(result.validation_accuracy)} "
-            f"epochs, until its accuracy on {len(validation)} validation images first reached "
-            f"{STOP_AT:.1%} ({reached:.1%}). It is analysed on the {len(test)} test images, "
-            "which it has never seen."
+            f"An AlexNet in small ({TRAINED}) was trained on {len(train):,} of scikit-learn's "
+            f"{len(images):,} handwritten digits for {n_epochs} epochs, when its accuracy on "
+            f"{len(validation)} validation images {reached} {STOP_AT:.1%} ({accuracy:.1%}). It "
+            f"is analysed on the {len(test)} test images, which it has never seen."
         ),
     }
     return result.model, test, facts
 
 
-def ported(config: Config) -> tuple[Any, Dataset, dict[str, Any]]:
+def ported(config: Config, progress) -> tuple[Any, Dataset, dict[str, Any]]:
     """A network from a checkpoint, and the images it is analysed on."""
+    del progress
     assert config.weights is not None
-    model = models.load(config.weights)
     manifest = checkpoint.read_manifest(config.weights)
-    name = manifest["preprocess"]
+    name = manifest.get("preprocess")
     if name not in PREPROCESS:
         raise ValueError(
             f"{config.weights} asks for the preprocessing {name!r}: known are "
             f"{', '.join(PREPROCESS)}"
         )
     images = data.load(config.data, split=config.split, preprocess=PREPROCESS[name])
-    kind = config.data.partition(":")[0]
+    model = models.load(config.weights)
+    sites_in_focus(config, model)
+    kind = config.data.partition(":")[0] + (f", split {config.split}" if config.split else "")
     facts = {
-        "run": f"{kind}-{manifest['network']}",
         "network": manifest["network"],
         "preprocess": name,
         "images": {"test": len(images)},
-        "weights": {
-            key: manifest[key] for key in ("source", "sha256", "settings", "parameters")
-        },
+        "weights": {key: manifest.get(key) for key in ("source", "sha256", "settings")},
         "introduction": (
-            f"The network {manifest['network']} with the weights of {manifest['source']} is "
-            f"analysed on {len(images):,} images ({kind}"
-            f"{', split ' + config.split if config.split else ''}), preprocessed as "
+            f"The network {manifest['network']} with the weights of {manifest.get('source')} "
+            f"is analysed on {len(images):,} images ({kind}), preprocessed as "
             f"{name.replace('_', ' ')}."
         ),
     }
     return model, images, facts
 
 
+def sites_in_focus(config: Config, model: Any) -> tuple[str, ...]:
+    """The sites that were asked for, or the network's last two."""
+    focus = config.sites or tuple(model.sites)[-2:]
+    if unknown := [site for site in focus if site not in model.sites]:
+        known = ", ".join(model.sites)
+        raise KeyError(f"unknown site {', '.join(unknown)}: this network has {known}")
+    return focus
+
+
 def analyse(
     config: Config, model: Any, test: Dataset, facts: dict[str, Any], folder: Path, progress
 ) -> None:
     """Kanda's table and figures on these images, written to a folder."""
-    sites = tuple(model.sites)
-    focus = config.sites or sites[-2:]
-    if unknown := [site for site in focus if site not in sites]:
-        raise KeyError(
-            f"unknown site {', '.join(unknown)}: this network has {', '.join(sites)}"
-        )
+    focus = sites_in_focus(config, model)
     evaluation = evaluate(model, test, progress=progress("evaluating", len(test)))
     best = best_images(evaluation, test.labels, N_BEST)
     analysed = test if config.images == "all" else test.take(best)
     if len(np.unique(analysed.labels)) < 2:
         raise ValueError("the images are all of one class: selectivity compares classes")
-    measured = measure.measure(model, analysed, sites, progress=progress)
+    measured = measure.measure(model, analysed, tuple(model.sites), progress=progress)
     in_focus = {site: measured[site] for site in focus}
     if silent := [site for site, units in in_focus.items() if units.live.sum() < 3]:
         raise ValueError(f"fewer than three units respond at {', '.join(silent)}")
@@ -212,7 +215,7 @@ def write(
     described = {
         "experiment": "quickstart",
         "settings": settings,
-        **{key: value for key, value in facts.items() if key != "run"},
+        **facts,
         "n_analysed": n_analysed,
         "engine": sorted(engines),
         "precision": sorted(precisions),

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -97,8 +96,7 @@ def judge(
         raise ValueError(f"the logits of image {start + row} are NaN or infinite")
     # Float64 for this alone: its exponentials reach losses of 1e-300.
     with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
-        wide = jnp.asarray(logits, jnp.float64)
-        loss, rank = cross_entropy(wide, labels), label_rank(wide, labels)
+        loss, rank = _loss_and_rank(np.asarray(logits, np.float64), labels)
         return np.asarray(loss), np.asarray(rank)
 
 
@@ -129,3 +127,8 @@ def best_images(
     return np.concatenate(
         [by_loss[labels[by_loss] == label][:n_per_class] for label in np.unique(labels)]
     )
+
+
+@jax.jit
+def _loss_and_rank(logits, labels):
+    return cross_entropy(logits, labels), label_rank(logits, labels)

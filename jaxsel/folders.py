@@ -32,8 +32,11 @@ def finished_folder(path: Path) -> Iterator[Path]:
     """
     path = Path(path).absolute()
     refuse_taken(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}.unfinished-", dir=path.parent))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}.unfinished-", dir=path.parent))
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error.strerror}") from error
     try:
         unfinished.chmod(0o755)  # mkdtemp makes it private; a result is to be shared
         yield unfinished

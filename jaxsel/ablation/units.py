@@ -138,14 +138,16 @@ def _changes(model, images, labels, logits, activation, units, values, site, eps
         return model(images, replaced(site, replaced_activation))
 
     before = label_rank(logits, labels)
+    largest = _largest(activation)
 
     def of_unit(unit, value):
         ablated = jnp.arange(activation.shape[-1]) == unit
-        moved = jnp.where(ablated, value - activation, 0)
-        change = delta(after, strict=True)(activation, moved)
+        change = delta(after, strict=True)(
+            activation, jnp.where(ablated, value - activation, 0)
+        )
         loss_change = cross_entropy_change(logits, labels, change)
         rank = label_rank(logits, labels, change)
-        largest, own = (_largest(array) for array in (activation, moved))
+        own = _largest(value - activation[..., unit])
         by_response = ROUNDINGS * eps / 2 * largest / jnp.where(own == 0, 1, own)
         return (
             loss_change,
