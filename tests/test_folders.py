@@ -1,0 +1,125 @@
+"""A folder is there whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from jaxsel.folders import finished_folder
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run"
+
+
+def write(path, text="new"):
+    with finished_folder(path) as folder:
+        (folder / "sub").mkdir()
+        (folder / "sub" / "result.txt").write_text(text)
+
+
+def everything(folder):
+    """All that is below a folder, hidden names too."""
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
+
+
+def test_what_was_written_is_there_and_nothing_else(tmp_path, path):
+    write(path)
+    assert everything(tmp_path) == ["run", "run/sub", "run/sub/result.txt"]
+    assert (path / "sub" / "result.txt").read_text() == "new"
+
+
+def test_nothing_is_there_before_the_end(path):
+    with finished_folder(path) as folder:
+        (folder / "result.txt").write_text("half of it")
+        assert not path.exists()
+        assert folder.parent == path.parent  # on the same disk, or a rename would copy
+    assert path.is_dir()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_an_error_or_interrupt_leaves_nothing(tmp_path, path, error):
+    with pytest.raises(error), finished_folder(path) as folder:  # noqa: PT012
+        (folder / "result.txt").write_text("half of it")
+        raise error
+    assert everything(tmp_path) == []
+
+
+def test_after_an_error_the_folder_can_be_written(path):
+    with pytest.raises(RuntimeError), finished_folder(path):
+        raise RuntimeError
+    write(path)
+    assert (path / "sub").is_dir()
+
+
+def test_parents_are_made(path):
+    write(path / "a" / "b")
+    assert everything(path) == ["a", "a/b", "a/b/sub", "a/b/sub/result.txt"]
+
+
+def test_a_relative_path_stays_where_it_began(tmp_path, monkeypatch):
+    """Though the working directory changes while the folder is written."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with finished_folder(Path("run")) as folder:
+        (folder / "result.txt").write_text("new")
+        monkeypatch.chdir(tmp_path / "elsewhere")
+    assert everything(tmp_path) == ["elsewhere", "run", "run/result.txt"]
+
+
+def test_the_folder_can_be_read_by_others(path):
+    """Temporary folders are private: 0o700."""
+    write(path)
+    assert path.stat().st_mode & 0o777 == 0o755
+
+
+def test_an_empty_folder_is_filled(path):
+    path.mkdir()
+    write(path)
+    assert everything(path) == ["sub", "sub/result.txt"]
+
+
+@pytest.mark.parametrize("taken_by", ["a file in it", "a folder in it", "a hidden file in it"])
+def test_a_folder_that_is_not_empty_is_refused_and_kept(tmp_path, path, taken_by):
+    path.mkdir()
+    match taken_by:
+        case "a file in it":
+            (path / "old.txt").write_text("old")
+        case "a folder in it":
+            (path / "old").mkdir()
+        case "a hidden file in it":
+            (path / ".old").write_text("old")
+    before = everything(tmp_path)
+    with pytest.raises(FileExistsError, match="there already and not empty"):
+        write(path)
+    assert everything(tmp_path) == before
+
+
+def test_a_file_in_its_place_is_refused_and_kept(tmp_path, path):
+    path.write_text("old")
+    with pytest.raises(FileExistsError, match="there already"):
+        write(path)
+    assert everything(tmp_path) == ["run"]
+    assert path.read_text() == "old"
+
+
+def test_what_came_in_between_is_kept(tmp_path, path):
+    """Of two that write the same folder the first to finish stays."""
+    with pytest.raises(FileExistsError), finished_folder(path) as folder:  # noqa: PT012
+        (folder / "result.txt").write_text("late")
+        write(path, "early")
+    assert everything(tmp_path) == ["run", "run/sub", "run/sub/result.txt"]
+    assert (path / "sub" / "result.txt").read_text() == "early"
+
+
+def test_a_parent_that_is_a_file_is_an_error_of_the_system(tmp_path, path):
+    path.write_text("old")
+    with pytest.raises(OSError, match="run"):
+        write(path / "below")
+    assert everything(tmp_path) == ["run"]
+
+
+def test_a_name_too_long_for_the_disk_is_an_error_of_the_system(tmp_path):
+    with pytest.raises(OSError, match="too long"):
+        write(tmp_path / ("x" * 300))
+    assert everything(tmp_path) == []
