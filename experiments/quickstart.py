@@ -35,6 +35,7 @@ N_BEST = 5  # images per class in the set of best images, as in the paper
 SPLIT = (0.60, 0.15, 0.25)  # train, validation, test
 # A network trained on has losses near 1e-7 and nothing left to lose.
 STOP_AT = 0.975
+MOST_EPOCHS = 50
 TRAINED = "alexnet_digits"
 
 
@@ -93,15 +94,17 @@ def trained(config: Config, progress) -> tuple[Any, Dataset, dict[str, Any]]:
     train, validation, test = data.stratified(images, SPLIT, config.seed)
     model = models.build(TRAINED, seed=config.seed)
     sites_in_focus(config, model)  # before the work, not after it
-    bar = progress("training", 50)
+    bar = progress("training", MOST_EPOCHS)
     result = fit(
         model,
         train,
         validation,
         rng=np.random.default_rng(config.seed),
         stop_at=STOP_AT,
+        max_epochs=MOST_EPOCHS,
         progress=lambda epoch, accuracy: bar(epoch),
     )
+    bar(MOST_EPOCHS)
     n_epochs, accuracy = len(result.validation_accuracy), result.validation_accuracy[-1]
     reached = "first reached" if accuracy >= STOP_AT else "had still not reached"
     facts = {

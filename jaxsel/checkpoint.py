@@ -64,6 +64,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     needed = {"format", "network", "settings", "arrays"}
     if not isinstance(manifest, dict) or not needed <= manifest.keys():
         raise ValueError(f"{file} is no manifest of jaxsel's")
+    if not all(isinstance(manifest[key], dict) for key in ("settings", "arrays")):
+        raise ValueError(f"{file} is damaged: its settings and arrays are no tables")
     if manifest["format"] != FORMAT:
         raise ValueError(f"{file} has format {manifest['format']!r}; possible is {FORMAT}")
     return manifest

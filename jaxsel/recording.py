@@ -228,6 +228,16 @@ def traceable(model: Model) -> Model:
     return model
 
 
+def in_float64(model: Model) -> Model:
+    """The model with its floating-point arrays in float64; inside `jax.enable_x64(True)`."""
+
+    def widened(array):
+        floating = jnp.issubdtype(jnp.result_type(array), jnp.floating)
+        return jnp.asarray(array, jnp.float64) if floating else array
+
+    return jax.tree.map(widened, model)
+
+
 @partial(jax.jit, static_argnames="sites")
 def _forward32(model, images, sites):
     return forward(model, images, sites=sites)
@@ -235,11 +245,7 @@ def _forward32(model, images, sites):
 
 @partial(jax.jit, static_argnames="sites")
 def _forward64(model, images, sites):
-    def widened(array):
-        floating = jnp.issubdtype(jnp.result_type(array), jnp.floating)
-        return jnp.asarray(array, jnp.float64) if floating else array
-
-    return forward(jax.tree.map(widened, model), images, sites=sites)
+    return forward(in_float64(model), images, sites=sites)
 
 
 class _Sums:

@@ -5,7 +5,6 @@ must be known not to be weights: `train_targets` and `unit_sd` are what an exper
 beside them.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +13,6 @@ import numpy as np
 from .layout import dense_kernel
 
 BESIDE = {"train_targets", "unit_sd"}
-KEY = re.compile(r"linears\.(\d+)\.(weight|bias)")
 
 
 def convert(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -35,11 +33,9 @@ def convert(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], dict[str,
     {'n_inputs': 2, 'widths': [3], 'n_classes': 4}
     """
     weights = {key: array for key, array in arrays.items() if key not in BESIDE}
-    depths = {int(match[1]) for key in weights if (match := KEY.fullmatch(key))}
+    n_layers = (sum(key.startswith("linears.") for key in weights) + 1) // 2
     expected = {
-        f"linears.{depth}.{kind}"
-        for depth in range(max(depths, default=-1) + 1)
-        for kind in ("weight", "bias")
+        f"linears.{depth}.{kind}" for depth in range(n_layers) for kind in ("weight", "bias")
     }
     if not expected or weights.keys() != expected:
         raise ValueError(
@@ -48,7 +44,7 @@ def convert(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], dict[str,
             f"unknown {sorted(weights.keys() - expected) or 'none'}"
         )
     layers, widths = {}, []
-    for depth in range(len(depths)):
+    for depth in range(n_layers):
         weight, bias = weights[f"linears.{depth}.weight"], weights[f"linears.{depth}.bias"]
         if weight.ndim != 2 or bias.shape != weight.shape[:1]:
             raise ValueError(

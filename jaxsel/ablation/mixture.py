@@ -68,7 +68,8 @@ def mixture_curve(
         progress: called with the number of pairs (image, mask) done.
 
     Raises:
-        ValueError: a pool smaller than `keep`, or pools that overlap.
+        ValueError: a pool smaller than `keep`, pools that overlap, or a fraction outside 0
+            to 1.
 
     Source:
         Kanda et al. (2020), arXiv:2001.07811, figure 6: 1,000 of 4,096 units kept, 50
@@ -85,6 +86,8 @@ def mixture_curve(
             f"cannot keep {keep} units of either kind: there are {len(pools[0])} selective "
             f"and {len(pools[1])} non-selective ones"
         )
+    if not all(0 <= fraction <= 1 for fraction in fractions):
+        raise ValueError(f"the fractions must be 0 to 1; found {list(fractions)}")
     n_non_selective = np.round(np.asarray(fractions) * keep).astype(np.int64)
     masks = np.zeros((trials, len(n_non_selective), len(selective)), bool)
     for trial in range(trials):

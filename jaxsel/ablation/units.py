@@ -1,8 +1,9 @@
 """The exact effect of ablating every unit of a site, one unit at a time.
 
 Per batch of images the network runs once, in float64. What follows the site is then walked
-by `delta` for a chunk of units together, in full float32: only what changes is computed per
-unit. The changes of the loss are summed in float64 on the host.
+by `delta` for a chunk of units together: what does not depend on the unit stays float64, only
+what changes is computed per unit, in full float32. The changes of the loss are summed in
+float64 on the host.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from ..delta.loss import (
     label_rank,
 )
 from ..delta.transform import delta
-from ..recording import forward, full_precision, intact_pass, traceable
+from ..recording import forward, full_precision, in_float64, intact_pass, traceable
 from ..sites import Model, replaced
 from .baseline import BaselineSums
 from .effects import UnitEffects
@@ -82,28 +83,18 @@ def ablate_units(
     n_classes = len(dataset.class_names)
     intact, sums = BaselineSums(n_classes), _Sums(len(chosen), n_classes)
     network, chunk = traceable(model), min(chunk, len(chosen))
-    intact_dtype = np.dtype(np.float64)
-    with _pair_file(per_image, (len(dataset), len(chosen))) as pairs, full_precision():
+    dtypes = set()
+    with _pair_file(per_image, (len(dataset), len(chosen))) as pairs:
         for batch in dataset.batches(batch_size):
             logits, activations = intact_pass(network, batch.images, (site,))
+            dtypes.add(str(logits.dtype))
             members = intact.add(np.asarray(logits), batch)
-            intact_dtype = logits.dtype
-            logits, activation = (a.astype(np.float32) for a in (logits, activations[site]))
+            known = (network, batch.images, batch.labels, logits, activations[site])
             images = slice(batch.start, batch.start + batch.n_images)
             for start in range(0, len(chosen), chunk):
                 rows = np.arange(start, min(start + chunk, len(chosen)))
                 padded = np.resize(rows, chunk)
-                found = _changes(
-                    network,
-                    batch.images,
-                    batch.labels,
-                    logits,
-                    activation,
-                    chosen[padded],
-                    values[padded],
-                    site,
-                    float(jnp.finfo(intact_dtype).eps),
-                )
+                found = _changes(*known, chosen[padded], values[padded], site)
                 change, *others = (np.asarray(array)[: len(rows)] for array in found)
                 _refuse_no_number(change[:, batch.where], chosen[rows], site)
                 sums.add(rows, members, change, *others)
@@ -121,34 +112,48 @@ def ablate_units(
         baseline=intact.finish(),
         per_image=None if per_image is None else np.load(per_image, mmap_mode="r"),
         engine="generic",
-        precision=f"float32 changes of a {intact_dtype} pass",
+        precision=f"float32 changes of {' and '.join(sorted(dtypes))} values",
         replacement=replacement,
     )
 
 
-@partial(jax.jit, static_argnames=("site", "eps"))
-def _changes(model, images, labels, logits, activation, units, values, site, eps):
+def _changes(model, images, labels, logits, activation, units, values, site):
+    """`_traced_changes` in the precision of the intact pass."""
+    exact = logits.dtype == np.float64
+    with full_precision(), jax.enable_x64(exact):
+        if exact:
+            images = np.asarray(images, np.float64)
+        return _traced_changes(model, images, labels, logits, activation, units, values, site)
+
+
+@partial(jax.jit, static_argnames="site")
+def _traced_changes(model, images, labels, logits, activation, units, values, site):
     """Loss change, its error, top-1 and top-5 change, each `(units, images)`.
 
-    `eps` is the resolution of the pass that gave the activation. A response is known to
-    some roundings of the largest one; its own relative error goes straight into its effect.
+    Whatever does not depend on the unit has the precision of the activation; changes are
+    float32. In float32 throughout, a unit whose small response just crosses a threshold
+    after it would be known to a few digits only.
     """
+    if logits.dtype == jnp.float64:
+        model = in_float64(model)
 
     def after(replaced_activation):
         return model(images, replaced(site, replaced_activation))
 
-    before = label_rank(logits, labels)
-    largest = _largest(activation)
+    before, largest = label_rank(logits, labels), _largest(activation)
+    tolerance = ROUNDINGS * float(jnp.finfo(jnp.float32).eps) / 2
 
     def of_unit(unit, value):
         ablated = jnp.arange(activation.shape[-1]) == unit
-        change = delta(after, strict=True)(
-            activation, jnp.where(ablated, value - activation, 0)
-        )
+        moved = jnp.where(ablated, value - activation, 0).astype(jnp.float32)
+        change = delta(after, strict=True)(activation, moved)
         loss_change = cross_entropy_change(logits, labels, change)
-        rank = label_rank(logits, labels, change)
+        rank = label_rank(logits, labels, change, tolerance=tolerance)
+        # A response is known to some roundings of the largest one; its own relative error
+        # goes straight into its effect.
         own = _largest(value - activation[..., unit])
-        by_response = ROUNDINGS * eps / 2 * largest / jnp.where(own == 0, 1, own)
+        known_to = ROUNDINGS * float(jnp.finfo(activation.dtype).eps) / 2 * largest
+        by_response = (known_to / jnp.where(own == 0, 1, own)).astype(jnp.float32)
         return (
             loss_change,
             cross_entropy_change_error(logits, labels, change)
@@ -206,7 +211,7 @@ def _check_units(units: np.ndarray, n_units: int, site: str) -> None:
 
 
 def _one_per_unit(replacement: float | np.ndarray, n_units: int) -> np.ndarray:
-    values = np.asarray(replacement, np.float32)
+    values = np.asarray(replacement, np.float64)
     if values.ndim and values.shape != (n_units,):
         raise ValueError(
             f"replacement must be one number or one per unit, {n_units} here; found "

@@ -1,9 +1,9 @@
 """Images and labels from a NumPy `.npz` file."""
 
-import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 
@@ -57,12 +57,13 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    if not zipfile.is_zipfile(path):
+    if not is_zipfile(path):
         raise ValueError(f"{path} is no .npz file, or is torn")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # The stream is ours to close: NumPy leaves it open when the archive is refused.
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, EOFError, OSError, RuntimeError, BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} cannot be read as .npz: {error}") from error
 
 

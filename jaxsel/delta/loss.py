@@ -58,26 +58,24 @@ def cross_entropy_change(
     multiplies a probability that underflowed with a change that overflowed.
 
     Args:
-        logits: $l$, before the change.
+        logits: $l$, before the change; they may be more precise than the change.
         labels: $y$.
         change: $d$, of any size. Leading axes broadcast: one row of logits can meet the
             changes by many units.
 
     Returns:
-        Changes in nats, in the precision of the logits; exactly 0 where all changes are
+        Changes in nats, in the precision of `change`; exactly 0 where all changes are
         equal.
 
     >>> change = cross_entropy_change(jnp.array([40.0, 0.0]), 0, jnp.array([-1.0, 0.0]))
     >>> f"{change:.3e}"
     '7.300e-18'
     """
-    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
-    e = jnp.asarray(change) - _at_label(jnp.asarray(change), labels)
-    log_p = jax.nn.log_softmax(logits)
-    terms = jnp.where(_others(logits, labels), _weighted_expm1(log_p, e), 0)
-    s = terms.sum(axis=-1)
+    e, log_p, p = _around_label(logits, labels, change)
+    s = jnp.sum(_weighted_expm1(log_p, p, e), axis=-1, where=_others(e, labels))
     small = (s > -0.5) & (s < 1)
-    return jnp.where(small, jnp.log1p(jnp.where(small, s, 0)), jax.nn.logsumexp(log_p + e, -1))
+    large = jax.nn.logsumexp(log_p + e, axis=-1)
+    return jnp.where(small, jnp.log1p(jnp.where(small, s, 0)), large)
 
 
 def cross_entropy_change_error(
@@ -89,11 +87,12 @@ def cross_entropy_change_error(
 
     The change is $\log\sum_c e^{l_c + d_c} - d_y - \log\sum_c e^{l_c}$. Its derivative by
     $l_c$ is $q_c - p_c$, the probability after less the one before; by $d_c$ it is $q_c$
-    ($q_y - 1$ for the label). With logits known to $8u(1 + \max_c |l_c|)$ and their changes
-    to $8u \max_c |d_c|$, $u$ being half a unit in the last place, the error is at most about
+    ($q_y - 1$ for the label). With logits known to $8u(1 + \max_c |l_c|)$ and changes to
+    $8v \max_c |d_c|$, $u$ and $v$ being half a unit in the last place of either, and with
+    the roundings of the sum itself, the error is at most about
 
-    $$8u\,\Bigl[(1 + \max_c |l_c|) \sum_c |q_c - p_c|
-      + 2 \max_c |d_c| \sum_{c \ne y} q_c\Bigr]$$
+    $$8\,\Bigl[\bigl(u (1 + \max_c |l_c|) + v\bigr) \sum_c |q_c - p_c|
+      + 2 v \max_c |d_c| \sum_{c \ne y} q_c\Bigr]$$
 
     where the first sum is at most $2 \sum_{c \ne y} p_c |e^{e_c} - 1| / (1 + s)$, and 2.
 
@@ -103,32 +102,32 @@ def cross_entropy_change_error(
         change: likewise.
 
     Returns:
-        Estimates in nats, in the precision of the logits, at least 0; exactly 0 where no
+        Estimates in nats, in the precision of `change`, at least 0; exactly 0 where no
         logit changes.
 
     >>> logits, change = jnp.array([40.0, 0.0]), jnp.array([-1.0, 0.0])
     >>> f"{cross_entropy_change_error(logits, 0, change):.0e}"  # the change itself is 7e-18
     '3e-22'
     """
-    logits, labels, change = (jnp.asarray(a) for a in (logits, labels, change))
-    e = change - _at_label(change, labels)
-    others = _others(logits, labels)
-    log_p = jax.nn.log_softmax(logits)
-    log_growth = jax.nn.logsumexp(log_p + e, axis=-1, keepdims=True)  # log(1 + s)
-    q_others = jnp.sum(jnp.exp(log_p + e - log_growth), axis=-1, where=others)
-    spread = jnp.sum(jnp.abs(_weighted_expm1(log_p, e)), axis=-1, where=others)
-    log_growth = log_growth[..., 0]
-    bound = jnp.minimum(2 * spread * jnp.exp(-log_growth), 2)
-    moved = jnp.where(log_growth > 1, 2, bound)
-    by_logits = (1 + jnp.abs(logits).max(axis=-1)) * moved
+    logits, change = jnp.asarray(logits), jnp.asarray(change)
+    e, log_p, p = _around_label(logits, labels, change)
+    others = _others(e, labels)
+    log_growth = jax.nn.logsumexp(log_p + e, axis=-1)  # log(1 + s)
+    q_others = jnp.sum(jnp.exp(log_p + e - log_growth[..., None]), axis=-1, where=others)
+    spread = jnp.sum(jnp.abs(_weighted_expm1(log_p, p, e)), axis=-1, where=others)
+    moved = jnp.where(log_growth > 1, 2, jnp.minimum(2 * spread * jnp.exp(-log_growth), 2))
+    u, v = (float(jnp.finfo(array.dtype).eps) / 2 for array in (logits, e))
+    largest = (1 + jnp.abs(logits).max(axis=-1)).astype(e.dtype)
     by_change = 2 * jnp.abs(change).max(axis=-1) * q_others
-    return ROUNDINGS * jnp.finfo(logits.dtype).eps / 2 * (by_logits + by_change)
+    return ROUNDINGS * ((u * largest + v) * moved + v * by_change)
 
 
 def label_rank(
     logits: Float[ArrayLike, "*#batch classes"],
     labels: Int[ArrayLike, "*#batch"],
     change: Float[ArrayLike, "*batch classes"] | None = None,
+    *,
+    tolerance: float = 0.0,
 ) -> Int[Array, "*batch"]:
     """How many classes come before the label: 0 is top-1, less than 5 is top-5.
 
@@ -136,9 +135,12 @@ def label_rank(
     number. After a change, `(l_c - l_y) + (d_c - d_y)` is compared with 0.
 
     Args:
-        logits: one row per image.
+        logits: one row per image; they may be more precise than the change.
         labels: class of each image.
         change: of the logits; None for the rank as it is.
+        tolerance: relative error of the change. A lead that it could have made,
+            `tolerance * (|d_c| + |d_y|)`, counts as equal: or else rounding would decide
+            where an ablation leaves two logits exactly alike.
 
     Returns:
         Ranks from 0.
@@ -149,16 +151,34 @@ def label_rank(
     logits, labels = jnp.asarray(logits), jnp.asarray(labels)
     lead = logits - _at_label(logits, labels)
     if change is not None:
-        lead = lead + (jnp.asarray(change) - _at_label(jnp.asarray(change), labels))
+        change = jnp.asarray(change)
+        own = _at_label(change, labels)
+        lead = lead.astype(change.dtype) + (change - own)
+        unsure = tolerance * (jnp.abs(change) + jnp.abs(own))
+        lead = jnp.where(jnp.abs(lead) <= unsure, 0, lead)
     earlier = jnp.arange(logits.shape[-1]) < labels[..., None]
     return jnp.sum((lead > 0) | ((lead == 0) & earlier), axis=-1)
 
 
-def _weighted_expm1(log_p: Array, e: Array) -> Array:
-    """P (exp(e) - 1), without 0 * inf where p underflows and e is large."""
-    near = jnp.exp(log_p) * jnp.expm1(jnp.minimum(e, 1))
-    far = jnp.exp(log_p + jnp.maximum(e, 1)) - jnp.exp(log_p)
-    return jnp.where(e <= 1, near, far)
+def _around_label(
+    logits: ArrayLike, labels: ArrayLike, change: ArrayLike
+) -> tuple[Array, Array, Array]:
+    """d_c - d_y, log p_c and p_c, the latter as exact as the logits before it is rounded."""
+    change = jnp.asarray(change)
+    e = change - _at_label(change, labels)
+    log_p = jax.nn.log_softmax(jnp.asarray(logits))
+    return e, log_p.astype(e.dtype), jnp.exp(log_p).astype(e.dtype)
+
+
+def _weighted_expm1(log_p: Array, p: Array, e: Array) -> Array:
+    """p (exp(e) - 1), without 0 * inf where p underflows and e is large.
+
+    The product is the more exact form: p is known to half a unit in the last place, and
+    `exp(log p + e)` only to |log p| times that.
+    """
+    safe = (e <= 1) | ((e <= 80) & (log_p >= -80))
+    product = p * jnp.expm1(jnp.where(safe, e, 0))
+    return jnp.where(safe, product, jnp.exp(log_p + e) - p)
 
 
 def _at_label(rows: Array, labels: ArrayLike) -> Array:

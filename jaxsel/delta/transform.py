@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from .rules import RULES, Step, difference
+from .rules import RULES, Step
 
 # Primitives that only hold a function: the walk goes on inside.
 NESTED = {"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2"}
@@ -32,9 +32,11 @@ def delta(f: Callable[[Any], Any], *, strict: bool = False) -> Callable[[Any, An
         strict: refuse a primitive without a rule instead of falling back.
 
     Returns:
-        A function of `x` and `dx`: trees of the same structure, shapes and dtypes. A leaf
-        of `dx` may be None: it does not change. The result has the structure of `f(x)`;
-        where nothing changes it is exactly 0. It works under `jit`, `vmap` and `grad`.
+        A function of `x` and `dx`: trees of the same structure and shapes. A leaf of `dx`
+        may be None: it does not change. It may be of lower precision than `x`: then what
+        does not depend on it is computed as exactly as `x` is, and only the changes are
+        rounded. The result has the structure of `f(x)`; where nothing changes it is
+        exactly 0. It works under `jit`, `vmap` and `grad`.
 
     Raises:
         ValueError: with `strict`, a primitive without a rule, which is named; without it,
@@ -58,21 +60,30 @@ def delta(f: Callable[[Any], Any], *, strict: bool = False) -> Callable[[Any, An
         values = [jnp.asarray(value) for value in values]
         changes = [None if d is None else jnp.asarray(d) for d in changes]
         for value, d in zip(values, changes, strict=True):
-            if d is not None and (d.shape, d.dtype) != (value.shape, value.dtype):
+            if d is not None and not _fits(d, value):
                 raise TypeError(
                     f"dx has a leaf {d.dtype}{list(d.shape)} where x has "
                     f"{value.dtype}{list(value.shape)}"
                 )
+        moved = [d.dtype for d in changes if d is not None]
         closed, shapes = jax.make_jaxpr(f, return_shape=True)(x)
         outputs = _walk(closed.jaxpr, closed.consts, values, changes, strict)
         leaves = []
         for value, d in outputs:
             if not jnp.issubdtype(value.dtype, jnp.floating):
                 raise TypeError(f"the function returns {value.dtype}: it has no change")
-            leaves.append(jnp.zeros_like(value) if d is None else d)
+            dtype = jnp.result_type(*moved) if moved else value.dtype
+            leaves.append(jnp.zeros(value.shape, dtype) if d is None else d)
         return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
     return change
+
+
+def _fits(d: jax.Array, value: jax.Array) -> bool:
+    """The same shape, floating, and no more precise than the value."""
+    if d.shape != value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
+        return False
+    return jnp.issubdtype(d.dtype, jnp.floating) and d.dtype.itemsize <= value.dtype.itemsize
 
 
 def _walk(
@@ -110,15 +121,14 @@ def _walk(
 
 def _apply(eqn, operands, moved: bool, strict: bool) -> list[tuple[Any, Any]]:
     """One primitive: its outputs and, where an operand moved, their changes."""
-    step = Step(eqn, operands)
+    step, name = Step(eqn, operands), eqn.primitive.name
     if not moved:
         return [(out, None) for out in step.outputs]
-    rule = RULES.get(eqn.primitive.name)
-    if rule is None:
-        name = eqn.primitive.name
+    changes = RULES[name](step) if name in RULES else None
+    if changes is None:
         floating = all(jnp.issubdtype(out.dtype, jnp.floating) for out in step.outputs)
         if strict or not floating:
-            raise ValueError(f"delta has no rule for the primitive {name!r}")
+            raise ValueError(f"delta has no rule for the primitive {name!r}, used in this way")
         warnings.warn(f"delta has no rule for {name!r}: differenced", stacklevel=2)
-        rule = difference
-    return list(zip(step.outputs, rule(step), strict=True))
+        changes = step.difference()
+    return list(zip(step.outputs, changes, strict=True))

@@ -15,12 +15,13 @@ def class_means(
 
     Args:
         responses: one number per image and unit, in the units of the activation.
-        labels: class of each image, 0 to `n_classes - 1`.
+        labels: class of each image, 0 to `n_classes - 1`; others do not count.
         n_classes: classes in all, those without images included.
 
     Returns:
         Means, in the units of the activation, and counts. A class without images has mean
         0 and count 0: pass `where=counts > 0` to the indices, so that it does not count.
+        One response that is NaN or infinite makes other means of its unit NaN, too.
 
     >>> means, counts = class_means(jnp.array([[1.0], [3.0]]), jnp.array([0, 0]), 2)
     >>> means.tolist(), counts.tolist()

@@ -1,5 +1,6 @@
 """Class selectivity index: the one that training turns up or down."""
 
+import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
@@ -40,6 +41,10 @@ def class_selectivity_index(
     best, others, n_others = best_and_others(means, where)
     total = best + others
     undefined = (total == 0) | (n_others < 1)
-    # Dividing by 1 where the index is undefined keeps the gradient there at 0, not NaN.
-    index = (best - others) / jnp.where(undefined, 1, total)
+    # Dividing by 1 where the index is undefined keeps the gradient there at 0, not NaN. Both
+    # means are brought to the order of 1 first: the derivative of a quotient squares its
+    # denominator, which vanishes in float32 for a nearly silent unit.
+    size = jax.lax.stop_gradient(jnp.where(undefined, 1, total))
+    best, others = best / size, others / size
+    index = (best - others) / jnp.where(undefined, 1, best + others)
     return jnp.where(undefined, 0, index)

@@ -12,7 +12,8 @@ def sparseness(responses: Float[ArrayLike, "images units"]) -> Float[Array, " un
 
     Args:
         responses: $r_k$ of every unit to each of $N$ images, in the units of the
-            activation. Negative responses are allowed; the range stays.
+            activation, non-negative as after a ReLU. Where negative responses cancel the
+            others, the formula exceeds 1, by up to N / (N - 1): it is cut off at 1.
 
     Returns:
         One number per unit, dimensionless: 0 (the same response to every image) to 1 (one

@@ -1,5 +1,6 @@
 """The networks, by name, and how they come back from a checkpoint."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,8 @@ def build(name: str, *, seed: int = 0, **settings: Any) -> nnx.Module:
     >>> build("mlp", widths=(4,)).sites
     ('fc1',)
     """
-    network = _network(name)
-    # Inside one compiled program: built eagerly, a network takes a second per few layers.
-    return jax.jit(lambda: network(rngs=nnx.Rngs(seed), **settings))()
+    hashable = {key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()}
+    return _built(_network(name), jax.random.key(seed), tuple(sorted(hashable.items())))
 
 
 def load(path: Path | str) -> nnx.Module:
@@ -45,7 +45,12 @@ def load(path: Path | str) -> nnx.Module:
     manifest, arrays = checkpoint.read(Path(path))
     network = _network(manifest["network"])
     settings = manifest["settings"]
-    empty = nnx.eval_shape(lambda: network(rngs=nnx.Rngs(0), **settings))
+    try:
+        empty = nnx.eval_shape(lambda: network(rngs=nnx.Rngs(0), **settings))
+    except TypeError as error:
+        raise ValueError(
+            f"{path}: the network does not take the settings {settings}"
+        ) from error
     graph, state = nnx.split(empty)
     expected = checkpoint.named(nnx.to_pure_dict(state))
     found = checkpoint.named(arrays)
@@ -57,6 +62,12 @@ def load(path: Path | str) -> nnx.Module:
             )
     nnx.replace_by_pure_dict(state, jax.tree.map(jax.numpy.asarray, arrays))
     return nnx.merge(graph, state)
+
+
+# One compiled program per kind of network: built eagerly, a network takes seconds.
+@partial(jax.jit, static_argnums=(0, 2))
+def _built(network, key, settings):
+    return network(rngs=nnx.Rngs(key), **dict(settings))
 
 
 def _network(name: str) -> type:

@@ -97,7 +97,7 @@ def test_the_best_images_are_five_of_each_class(tmp_path):
 def npz(path, n=30, **changed):
     rng = np.random.default_rng(0)
     arrays = {"images": rng.random((n, 28, 28), dtype=np.float32), "labels": np.arange(n) % 10}
-    np.savez(path, **{key: value for key, value in (arrays | changed).items()})
+    np.savez(path, **(arrays | changed))
     return f"npz:{path}"
 
 
