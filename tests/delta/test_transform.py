@@ -96,7 +96,7 @@ def test_a_change_that_does_not_fit_is_refused(change, message):
 
 
 def test_changes_less_precise_than_values_keep_the_thresholds_of_the_values():
-    """A unit 1e-9 below its threshold is pushed over it: float32 values cannot know by how much."""
+    """A unit is pushed over a threshold 1e-9 away: float32 values cannot say by how much."""
 
     def layer(x):
         return jax.nn.relu(x @ jnp.array([[1.0], [1.0]], x.dtype))
