@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from .data.dataset import Dataset
 from .delta.loss import cross_entropy, label_rank
-from .recording import intact_pass
+from .intact import intact_pass
 from .sites import Model
 
 

@@ -1,91 +1,20 @@
-"""Run a network over images and keep what its units did.
+"""What the units of a network did on a whole data set.
 
-`forward` is one batch, inside anybody's own `jit`. `record` streams a whole data set: its
-sums are float64, its memory does not grow with the number of images unless the responses
-themselves are asked for (4 bytes x images x units).
-
-What is computed once per image, the pass of the intact network, is computed in float64: a
-response near a ReLU's threshold is a small difference of large terms, and in float32 a unit
-that hardly ever fires would be known to four digits only. It costs next to nothing beside
-an ablation, whose work per unit is float32.
+Images stream through in batches. Sums are float64, and memory does not grow with the number
+of images unless the responses themselves are asked for (4 bytes x images x units).
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from .data.dataset import Dataset
-from .sites import Activation, Model, Tap, untouched
-
-
-def forward(
-    model: Model,
-    images: Float[Array, "images ..."],
-    tap: Tap = untouched,
-    *,
-    sites: Sequence[str] | None = None,
-) -> tuple[Float[Array, "images classes"], dict[str, Activation]]:
-    """Logits, and the activation that left the tap at every site.
-
-    Args:
-        model: called as `model(images, tap)`, in evaluation mode.
-        images: preprocessed as the network was trained.
-        tap: reads or edits activations on their way.
-        sites: which to return; by default `model.sites` or, for a model without that
-            attribute, every site it names.
-
-    Returns:
-        Logits, and activations by site, shape `(images, height, width, channels)` or
-        `(images, units)`.
-
-    Raises:
-        KeyError: a site that this network does not have.
-        ValueError: the network names a site twice.
-
-    >>> import jax.numpy as jnp
-    >>> def model(images, tap):
-    ...     return tap("half", images / 2) @ jnp.ones((2, 3))
-    >>> logits, activations = forward(model, jnp.ones((1, 2)))
-    >>> logits.tolist(), activations["half"].tolist()
-    ([[1.0, 1.0, 1.0]], [[0.5, 0.5]])
-    """
-    seen: dict[str, Activation] = {}
-
-    def reading(site: str, activation: Activation) -> Activation:
-        if site in seen:
-            raise ValueError(f"this network names the site {site!r} twice in one pass")
-        seen[site] = tap(site, activation)
-        return seen[site]
-
-    logits = model(images, reading)
-    wanted = tuple(getattr(model, "sites", seen)) if sites is None else tuple(sites)
-    if unknown := [site for site in wanted if site not in seen]:
-        raise KeyError(f"unknown site {', '.join(unknown)}: this network has {', '.join(seen)}")
-    return logits, {site: seen[site] for site in wanted}
-
-
-def unit_responses(
-    activation: Float[Array | np.ndarray, "images ..."],
-) -> Float[Array | np.ndarray, "images units"]:
-    """One response per image and unit: a feature map counts by its spatial mean.
-
-    Args:
-        activation: `(images, units)`, or `(images, ..., units)` with space in between.
-
-    Returns:
-        Responses in the units of the activation. After a ReLU a map's response is 0
-        exactly when the whole map is 0.
-
-    >>> unit_responses(jax.numpy.arange(8.0).reshape(1, 2, 2, 2)).tolist()
-    [[3.0, 4.0]]
-    """
-    return activation.reshape(activation.shape[0], -1, activation.shape[-1]).mean(axis=1)
+from .forward import forward as forward
+from .forward import unit_responses as unit_responses
+from .intact import intact_pass
+from .sites import Model
 
 
 @dataclass(frozen=True)
@@ -162,90 +91,17 @@ def record(
     >>> record(lambda images, tap: tap("all", images), dataset)["all"].class_means.tolist()
     [[1.0, 0.0], [0.0, 1.0]]
     """
-    wanted = None if sites is None else tuple(sites)
-    if wanted is None and hasattr(model, "sites"):
-        wanted = tuple(model.sites)  # pyright: ignore[reportFunctionMemberAccess]
     sums: dict[str, _Sums] = {}
     for batch in dataset.batches(batch_size):
-        _, activations = intact_pass(model, batch.images, wanted)
-        for site, activation in activations.items():
-            values = np.asarray(unit_responses(np.asarray(activation)[batch.where]))
+        _, responses = intact_pass(model, batch.images, sites, read=unit_responses)
+        for site, padded in responses.items():
+            values = np.asarray(padded)[batch.where]
             if site not in sums:
                 sums[site] = _Sums(dataset, values.shape[1], keep_responses)
             sums[site].add(values, batch.labels[batch.where], batch.start)
         if progress is not None:
             progress(batch.start + batch.n_images)
-    return {site: sums[site].finish() for site in (wanted or sums)}
-
-
-def intact_pass(
-    model: Model,
-    images: Float[np.ndarray, "images ..."],
-    sites: Sequence[str] | None = None,
-) -> tuple[Float[Array, "images classes"], dict[str, Activation]]:
-    """`forward` of the untouched network in float64, compiled.
-
-    A network that casts to a lower precision itself stays in it, and one that mixes its
-    own float32 arrays with its input in ways that float64 input breaks runs in full
-    float32: the dtype of the logits says which it was.
-
-    Args:
-        model: called as `model(images, tap)`.
-        images: a batch.
-        sites: as in `forward`.
-
-    Returns:
-        Logits and activations by site.
-
-    >>> logits, _ = intact_pass(lambda images, tap: images / 3, np.ones((1, 2), np.float32))
-    >>> str(logits.dtype)
-    'float64'
-    """
-    network, sites = traceable(model), None if sites is None else tuple(sites)
-    if sites is None and hasattr(model, "sites"):
-        sites = tuple(model.sites)  # pyright: ignore[reportFunctionMemberAccess]
-    with full_precision():
-        try:
-            with jax.enable_x64(True):
-                return _forward64(network, np.asarray(images, np.float64), sites)
-        except TypeError:
-            return _forward32(network, np.asarray(images, np.float32), sites)
-
-
-def full_precision() -> AbstractContextManager:
-    """Products in full float32, on devices too that would round them to TF32 or bfloat16."""
-    return jax.default_matmul_precision("float32")
-
-
-def traceable(model: Model) -> Model:
-    """The model as `jax.jit` takes it as an argument.
-
-    A network is a tree of arrays already; a plain function becomes a tree without any, so
-    that the same function is compiled once and weights are never baked into a program.
-    """
-    if jax.tree_util.all_leaves([model]):
-        return jax.tree_util.Partial(model)
-    return model
-
-
-def in_float64(model: Model) -> Model:
-    """The model with its floating-point arrays in float64; inside `jax.enable_x64(True)`."""
-
-    def widened(array):
-        floating = jnp.issubdtype(jnp.result_type(array), jnp.floating)
-        return jnp.asarray(array, jnp.float64) if floating else array
-
-    return jax.tree.map(widened, model)
-
-
-@partial(jax.jit, static_argnames="sites")
-def _forward32(model, images, sites):
-    return forward(model, images, sites=sites)
-
-
-@partial(jax.jit, static_argnames="sites")
-def _forward64(model, images, sites):
-    return forward(in_float64(model), images, sites=sites)
+    return {site: sums[site].finish() for site in sums}
 
 
 class _Sums:

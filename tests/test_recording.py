@@ -10,7 +10,7 @@ from flax import nnx
 from jax import lax
 
 from jaxsel import Dataset, forward, models, record, unit_responses
-from jaxsel.recording import intact_pass
+from jaxsel.intact import intact_pass
 from jaxsel.sites import masked, replaced
 from tests.references import mlp, parameters
 

@@ -9,7 +9,8 @@ from jaxtyping import Bool
 
 from ..data.dataset import Dataset
 from ..delta.loss import cross_entropy, label_rank
-from ..recording import forward, full_precision, intact_pass, traceable
+from ..forward import forward
+from ..intact import full_precision, intact_pass, traceable
 from ..sites import Model, masked
 from .baseline import BaselineSums
 from .effects import GroupEffects

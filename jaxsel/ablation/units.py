@@ -24,7 +24,8 @@ from ..delta.loss import (
     label_rank,
 )
 from ..delta.transform import delta
-from ..recording import forward, full_precision, in_float64, intact_pass, traceable
+from ..forward import forward
+from ..intact import full_precision, in_float64, intact_pass, traceable
 from ..sites import Model, replaced
 from .baseline import BaselineSums
 from .effects import UnitEffects

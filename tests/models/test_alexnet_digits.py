@@ -8,7 +8,7 @@ from flax import nnx
 
 from jaxsel import forward, models
 from jaxsel.data import digits
-from jaxsel.recording import intact_pass
+from jaxsel.intact import intact_pass
 from tests.references import alexnet_digits as reference
 from tests.references import parameters
 

@@ -11,7 +11,8 @@ import torch
 from jaxsel import checkpoint, models
 from jaxsel.data import Dataset, unit_range
 from jaxsel.evaluation import evaluate
-from jaxsel.recording import intact_pass, record
+from jaxsel.intact import intact_pass
+from jaxsel.recording import record
 from ports.__main__ import main
 from ports.mlp import convert
 
