@@ -1,5 +1,8 @@
 """Selectivity of the units of vision networks, and what a network loses without them."""
 
+from . import data as data
+from . import models as models
+from . import statistics as statistics
 from .ablation import UnitEffects as UnitEffects
 from .ablation import ablate_groups as ablate_groups
 from .ablation import ablate_units as ablate_units

@@ -1,8 +1,8 @@
 """Checkpoints: orbax behind one door, with a manifest that says what is in them.
 
 A checkpoint is a folder with `arrays/` (orbax) and `manifest.json`. The manifest names the
-network, its settings and its source, and gives shape and SHA-256 of every array, so that a
-torn, mixed up or edited checkpoint is refused instead of analysed.
+network, its settings and its source, and gives shape and SHA-256 of every array and every
+file, so that a torn, mixed up or edited checkpoint is refused instead of analysed.
 """
 
 import hashlib
@@ -31,6 +31,15 @@ def write(path: Path, arrays: Mapping[str, Any], manifest: Mapping[str, Any]) ->
 
     Returns:
         The manifest as written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     place = Path(folder) / "weights"
+    ...     arrays = {"head": {"bias": np.zeros(3, np.float32)}}
+    ...     written = write(place, arrays, {"network": "mlp", "settings": {}})
+    ...     manifest, found = read(place)
+    >>> written["parameters"], manifest == written, found["head"]["bias"].shape
+    (3, True, (3,))
     """
     arrays = jax.tree.map(np.asarray, dict(arrays))
     listed = {name: _fingerprint(array) for name, array in named(arrays).items()}
@@ -43,6 +52,7 @@ def write(path: Path, arrays: Mapping[str, Any], manifest: Mapping[str, Any]) ->
     with finished_folder(path) as folder:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(folder / "arrays", arrays)
+        full["files"] = _files(folder / "arrays")
         (folder / "manifest.json").write_text(json.dumps(full, indent=2) + "\n")
     return full
 
@@ -61,7 +71,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads(file.read_text())
     except ValueError as error:
         raise ValueError(f"{file} cannot be read: {error}") from error
-    needed = {"format", "network", "settings", "arrays"}
+    needed = {"format", "network", "settings", "arrays", "files"}
     if not isinstance(manifest, dict) or not needed <= manifest.keys():
         raise ValueError(f"{file} is no manifest of jaxsel's")
     if not all(isinstance(manifest[key], dict) for key in ("settings", "arrays")):
@@ -76,9 +86,13 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Raises:
         FileNotFoundError: no checkpoint there.
-        ValueError: an array is missing, not listed, or not what the manifest says.
+        ValueError: a file or an array is missing, not listed, or not what the manifest
+            says.
     """
     manifest = read_manifest(path)
+    # Before orbax reads them: its threads complain at length of a file that is torn.
+    if _files(Path(path) / "arrays") != manifest["files"]:
+        raise ValueError(f"{path}: the files in arrays/ are not those that the manifest lists")
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             arrays = checkpointer.restore((Path(path) / "arrays").absolute())
@@ -101,6 +115,15 @@ def named(tree: Mapping[str, Any]) -> dict[str, Any]:
     """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {"/".join(str(key.key) for key in path): leaf for path, leaf in leaves}
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file by its path in the folder."""
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
 
 
 def _fingerprint(array: np.ndarray) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from .data.dataset import Dataset
 from .delta.loss import cross_entropy, label_rank
-from .intact import intact_pass
+from .intact import intact_pass, traceable
 from .sites import Model
 
 
@@ -49,6 +49,9 @@ def evaluate(
         batch_size: images at a time.
         progress: called with the number of images done after every batch.
 
+    Returns:
+        The three numbers of every image, in the order of the data set.
+
     Raises:
         ValueError: a label that the network has no logit for, or logits that are NaN.
 
@@ -58,9 +61,10 @@ def evaluate(
     """
     loss, probability = np.empty(len(dataset)), np.empty(len(dataset))
     rank = np.empty(len(dataset), np.int64)
+    network = traceable(model)
     for batch in dataset.batches(batch_size):
         rows = slice(batch.start, batch.start + batch.n_images)
-        logits = np.asarray(intact_pass(model, batch.images, ())[0])[batch.where]
+        logits = np.asarray(intact_pass(network, batch.images, ())[0])[batch.where]
         loss[rows], rank[rows] = judge(logits, batch.labels[batch.where], batch.start)
         if progress is not None:
             progress(rows.stop)
@@ -79,6 +83,9 @@ def judge(
         logits: of some images.
         labels: of the same images.
         start: number of the first of them, for the message of an error.
+
+    Returns:
+        Losses in nats, and ranks from 0.
 
     Raises:
         ValueError: a label that there is no logit for, or logits that are NaN or infinite.

@@ -32,6 +32,7 @@ def finished_folder(path: Path) -> Iterator[Path]:
     """
     path = Path(path).absolute()
     refuse_taken(path)
+    made = [parent for parent in path.parents if not parent.exists()]  # innermost first
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}.unfinished-", dir=path.parent))
@@ -44,6 +45,9 @@ def finished_folder(path: Path) -> Iterator[Path]:
         unfinished.replace(path)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+        for parent in made:
+            if parent.exists() and not any(parent.iterdir()):
+                parent.rmdir()
 
 
 def refuse_taken(path: Path) -> None:

@@ -50,9 +50,7 @@ def intact_pass(
     >>> str(logits.dtype)
     'float64'
     """
-    network, sites = traceable(model), None if sites is None else tuple(sites)
-    if sites is None and hasattr(model, "sites"):
-        sites = tuple(model.sites)  # pyright: ignore[reportFunctionMemberAccess]
+    network, sites = traceable(model), named_sites(model, sites)
     with full_precision():
         try:
             with jax.enable_x64(True):
@@ -69,12 +67,21 @@ def full_precision() -> AbstractContextManager:
 def traceable(model: Model) -> Model:
     """The model as `jax.jit` takes it as an argument.
 
-    A network is a tree of arrays already; a plain function becomes a tree without any, so
-    that the same function is compiled once and weights are never baked into a program.
+    A network that is a tree of arrays is one already: its weights are arguments of the
+    compiled program. The arrays of a plain function or object become constants of it: each
+    call here makes a new program, so that weights changed in between are never old ones.
     """
-    if jax.tree_util.all_leaves([model]):
-        return jax.tree_util.Partial(model)
-    return model
+    if not jax.tree_util.all_leaves([model]):
+        return model
+    return jax.tree_util.Partial(lambda images, tap: model(images, tap))
+
+
+def named_sites(model: Model, sites: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The sites asked for, or the model's own; None for all of a model without any."""
+    if sites is not None:
+        return (sites,) if isinstance(sites, str) else tuple(sites)
+    own = getattr(model, "sites", None)
+    return None if own is None else tuple(own)
 
 
 def in_float64(model: Model) -> Model:

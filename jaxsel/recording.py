@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from .data.dataset import Dataset
 from .forward import forward as forward
 from .forward import unit_responses as unit_responses
-from .intact import intact_pass
+from .intact import intact_pass, named_sites, traceable
 from .sites import Model
 
 
@@ -92,8 +92,9 @@ def record(
     [[1.0, 0.0], [0.0, 1.0]]
     """
     sums: dict[str, _Sums] = {}
+    sites, network = named_sites(model, sites), traceable(model)
     for batch in dataset.batches(batch_size):
-        _, responses = intact_pass(model, batch.images, sites, read=unit_responses)
+        _, responses = intact_pass(network, batch.images, sites, read=unit_responses)
         for site, padded in responses.items():
             values = np.asarray(padded)[batch.where]
             if site not in sums:

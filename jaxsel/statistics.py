@@ -235,6 +235,12 @@ def bonferroni(
         p: one per test, 0 to 1. NaN (a test that could not be made) stays NaN and does not
             count as a test.
 
+    Returns:
+        Corrected P values, 0 to 1 or NaN.
+
+    Raises:
+        ValueError: a P outside 0 to 1.
+
     >>> bonferroni([0.01, 0.4, 0.2]).round(2).tolist()
     [0.03, 1.0, 0.6]
     """

@@ -43,10 +43,12 @@ def convert(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], dict[str,
             f"missing {sorted(expected - weights.keys()) or 'none'}, "
             f"unknown {sorted(weights.keys() - expected) or 'none'}"
         )
+    if n_layers < 2:
+        raise ValueError("the network has no hidden layer: there are no units to analyse")
     layers, widths = {}, []
     for depth in range(n_layers):
         weight, bias = weights[f"linears.{depth}.weight"], weights[f"linears.{depth}.bias"]
-        if weight.ndim != 2 or bias.shape != weight.shape[:1]:
+        if weight.ndim != 2 or bias.shape != weight.shape[:1] or weight.size == 0:
             raise ValueError(
                 f"linears.{depth} has a weight of shape {weight.shape} and a bias of shape "
                 f"{bias.shape}; possible are (out, in) and (out,)"

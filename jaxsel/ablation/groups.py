@@ -45,6 +45,7 @@ def ablate_groups(
     Raises:
         KeyError: a site that this network does not have.
         ValueError: masks that do not fit the site or each other.
+        FloatingPointError: a loss that is NaN or infinite.
 
     >>> model = lambda images, tap: tap("all", images)
     >>> dataset = Dataset(np.eye(2, dtype=np.float32), np.array([0, 1]), ("cat", "dog"))
@@ -52,6 +53,8 @@ def ablate_groups(
     >>> ablate_groups(model, dataset, keep).accuracy().tolist()
     [1.0, 0.5]
     """
+    if chunk < 1:
+        raise ValueError(f"chunk must be at least 1; found {chunk}")
     masks = {site: np.asarray(mask, bool) for site, mask in keep.items()}
     n_groups = _check_masks(model, dataset, masks)
     intact = BaselineSums(n_classes := len(dataset.class_names))

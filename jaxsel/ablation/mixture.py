@@ -67,6 +67,9 @@ def mixture_curve(
         chunk: masks at a time.
         progress: called with the number of pairs (image, mask) done.
 
+    Returns:
+        Accuracy and loss ratio of every trial at every share.
+
     Raises:
         ValueError: a pool smaller than `keep`, pools that overlap, or a fraction outside 0
             to 1.
@@ -75,6 +78,15 @@ def mixture_curve(
         Kanda et al. (2020), arXiv:2001.07811, figure 6: 1,000 of 4,096 units kept, 50
         trials, top-5. The grid of fractions and the draw are not stated there: jaxsel's
         choice.
+
+    >>> model = lambda images, tap: tap("all", images)
+    >>> dataset = Dataset(np.eye(4, dtype=np.float32), np.arange(4), tuple("abcd"))
+    >>> first = np.array([True, True, False, False])
+    >>> rng = np.random.default_rng(0)
+    >>> settings = {"rng": rng, "keep": 2, "trials": 1, "k": 1}
+    >>> curve = mixture_curve(model, dataset, "all", first, ~first, **settings)
+    >>> curve.accuracy[0, [0, -1]].tolist()  # two classes left; ties go to the first class
+    [0.5, 0.75]
     """
     if (selective & non_selective).any():
         raise ValueError("a unit is in both pools")

@@ -28,6 +28,13 @@ def related_loss_ratios(
     Source:
         Kanda et al. (2020), arXiv:2001.07811, figure 5. The paper's values of 1e-4 are
         fractions, not percent: with percent, a category's own loss would hardly move.
+
+    >>> from .units import ablate_units
+    >>> from ..data.dataset import Dataset
+    >>> dataset = Dataset(np.eye(2, dtype=np.float32), np.arange(2), ("cat", "dog"))
+    >>> effects = ablate_units(lambda images, tap: tap("all", images), dataset, "all")
+    >>> related_loss_ratios(effects, np.array([0, 1]))[0].round().tolist()
+    [121.0, 121.0]
     """
     own = effects.loss_change[np.arange(len(related)), related]
     own_intact = effects.baseline.loss[related]

@@ -69,14 +69,17 @@ def ablate_units(
     Raises:
         KeyError: a site that this network does not have.
         ValueError: a unit that the site does not have, replacements that do not fit, labels
-            that the network has no logit for, a primitive after the site that `delta` has
-            no rule for.
+            that the network has no logit for, a network in bfloat16, an operation after the
+            site that `delta` has no rule for (`delta.rules` lists those it has).
+        FloatingPointError: a loss change that is NaN or infinite.
 
     >>> model = lambda images, tap: tap("all", images)
     >>> dataset = Dataset(np.ones((1, 2), np.float32), np.array([0]), ("cat", "dog"))
     >>> ablate_units(model, dataset, "all").loss_change[:, 0].round(3).tolist()
     [0.62, -0.38]
     """
+    if chunk < 1:
+        raise ValueError(f"chunk must be at least 1; found {chunk}")
     n_units = _unit_count(model, dataset, site)
     chosen = np.arange(n_units) if units is None else np.asarray(units)
     _check_units(chosen, n_units, site)
@@ -84,13 +87,14 @@ def ablate_units(
     n_classes = len(dataset.class_names)
     intact, sums = BaselineSums(n_classes), _Sums(len(chosen), n_classes)
     network, chunk = traceable(model), min(chunk, len(chosen))
-    dtypes = set()
+    precisions = set()
     with _pair_file(per_image, (len(dataset), len(chosen))) as pairs:
         for batch in dataset.batches(batch_size):
             logits, activations = intact_pass(network, batch.images, (site,))
-            dtypes.add(str(logits.dtype))
             members = intact.add(np.asarray(logits), batch)
-            known = (network, batch.images, batch.labels, logits, activations[site])
+            logits, activation = _same_precision(logits, activations[site], site)
+            precisions.add(str(logits.dtype))
+            known = (network, batch.images, batch.labels, logits, activation)
             images = slice(batch.start, batch.start + batch.n_images)
             for start in range(0, len(chosen), chunk):
                 rows = np.arange(start, min(start + chunk, len(chosen)))
@@ -113,9 +117,22 @@ def ablate_units(
         baseline=intact.finish(),
         per_image=None if per_image is None else np.load(per_image, mmap_mode="r"),
         engine="generic",
-        precision=f"float32 changes of {' and '.join(sorted(dtypes))} values",
+        precision=f"float32 changes of {' and '.join(sorted(precisions))} values",
         replacement=replacement,
     )
+
+
+def _same_precision(logits: jax.Array, activation: jax.Array, site: str):
+    """Both in float64 or, where the network itself casts either to float32, both in that."""
+    for name, array in (("logits", logits), (site, activation)):
+        if array.dtype not in (np.float32, np.float64):
+            raise ValueError(
+                f"{name} of this network is {array.dtype}: ablation needs float32, as its "
+                "changes are far below the resolution of anything shorter"
+            )
+    if logits.dtype == activation.dtype:
+        return logits, activation
+    return logits.astype(np.float32), activation.astype(np.float32)
 
 
 def _changes(model, images, labels, logits, activation, units, values, site):

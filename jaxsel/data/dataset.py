@@ -103,7 +103,8 @@ class Dataset:
         """The model's input for some of the images: preprocessed, float32, finite."""
         stored = np.asarray(self.images[which])
         images = stored if self.preprocess is None else self.preprocess(stored)
-        images = np.asarray(images, np.float32)
+        with np.errstate(over="ignore"):  # an overflow is infinite: refused below
+            images = np.asarray(images, np.float32)
         start = (which.start or 0) if isinstance(which, slice) else None
         _refuse_not_finite(images, start)
         return images

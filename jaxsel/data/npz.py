@@ -9,6 +9,8 @@ import numpy as np
 
 from .dataset import Dataset, Preprocess
 
+LARGEST_LABEL = 100_000  # beyond it, a label is more likely a mistake than a class
+
 
 def npz(path: Path, split: str | None = None, preprocess: Preprocess | None = None) -> Dataset:
     """The data set of a `.npz` file with keys `images` and `labels`.
@@ -19,6 +21,9 @@ def npz(path: Path, split: str | None = None, preprocess: Preprocess | None = No
             are 0 to the largest label of any split in the file.
         split: which part of a file that holds several.
         preprocess: as in `Dataset`.
+
+    Returns:
+        The data set; its images are all in memory.
 
     Raises:
         FileNotFoundError: no such file.
@@ -45,6 +50,11 @@ def npz(path: Path, split: str | None = None, preprocess: Preprocess | None = No
             f"{', '.join(sorted(arrays)) or 'none'}{hint}"
         )
     images, labels = (arrays[key] for key in wanted)
+    if images.ndim < 2 or labels.ndim != 1:
+        raise ValueError(
+            f"{path}: images must have the shape (images, ...) and labels (images,); found "
+            f"{images.shape} and {labels.shape}"
+        )
     return Dataset(images, labels, _class_names(arrays), preprocess)
 
 
@@ -69,7 +79,12 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def _class_names(arrays: Mapping[str, np.ndarray]) -> tuple[str, ...]:
     if "class_names" in arrays:
-        return tuple(str(name) for name in arrays["class_names"])
+        return tuple(str(name) for name in arrays["class_names"].ravel())
     labels = [a for key, a in arrays.items() if key == "labels" or key.endswith("_labels")]
     largest = max((int(a.max()) for a in labels if a.size and a.dtype.kind in "iu"), default=0)
+    if largest > LARGEST_LABEL:
+        raise ValueError(
+            f"the largest label is {largest}: with more than {LARGEST_LABEL:,} classes the "
+            "file must name them (class_names)"
+        )
     return tuple(str(label) for label in range(max(largest, 0) + 1))

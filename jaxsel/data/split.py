@@ -16,6 +16,9 @@ def stratified(dataset: Dataset, fractions: Sequence[float], seed: int) -> list[
         fractions: size of each part; they add up to 1.
         seed: of the division; the same seed gives the same parts.
 
+    Returns:
+        The parts, their images in the order of the whole.
+
     Raises:
         ValueError: fractions that do not add up to 1, or classes too small to divide.
 

@@ -7,7 +7,6 @@
 | add, sub | sum or difference of the changes |
 | max(x, y); ReLU is y = 0 | max(dx - (m - x), dy - (m - y)) with m = max(x, y) |
 | max over a window | max over its places j of dx_j - (m - x_j) |
-
 | division | (dx - (x / y) dy) / (y + dy) |
 
 In the rules of maxima, m - x is 0 for the larger operand, so that a change goes through
@@ -86,6 +85,15 @@ def convert(step: Step) -> list[Array] | None:
     if not jnp.issubdtype(step.params["new_dtype"], jnp.floating):
         return None
     return [d.astype(step.params["new_dtype"]) if d.dtype == x.dtype else d]
+
+
+def jointly_linear(step: Step) -> list[Array]:
+    """Linear in all operands at once: the primitive applied to their changes, 0 for none."""
+    parts = [
+        jnp.zeros(x.shape, step.dtype) if d is None else d
+        for x, d in zip(step.values, step.changes, strict=True)
+    ]
+    return step.bind(*parts)
 
 
 def bilinear(step: Step) -> list[Array]:
@@ -170,8 +178,10 @@ RULES: dict[str, Callable[[Step], list[Array] | None]] = {
     "div": divide,
     "dot_general": bilinear,
     "conv_general_dilated": bilinear,
+    "concatenate": jointly_linear,
     "convert_element_type": convert,
     "max": maximum,
+    "pad": jointly_linear,
     "reduce_window_max": window_maximum,
     **dict.fromkeys(
         (

@@ -128,7 +128,10 @@ def _apply(eqn, operands, moved: bool, strict: bool) -> list[tuple[Any, Any]]:
     if changes is None:
         floating = all(jnp.issubdtype(out.dtype, jnp.floating) for out in step.outputs)
         if strict or not floating:
-            raise ValueError(f"delta has no rule for the primitive {name!r}, used in this way")
+            raise ValueError(
+                f"delta has no rule for the primitive {name!r}, as it is used here: it knows "
+                f"{', '.join(sorted(RULES))}"
+            )
         warnings.warn(f"delta has no rule for {name!r}: differenced", stacklevel=2)
         changes = step.difference()
     return list(zip(step.outputs, changes, strict=True))

@@ -22,6 +22,9 @@ def build(name: str, *, seed: int = 0, **settings: Any) -> nnx.Module:
         seed: of the initial parameters.
         **settings: what the network's class takes, such as `n_classes`.
 
+    Returns:
+        The network; it has `sites` and is called as `model(images, tap)`.
+
     Raises:
         ValueError: an unknown name.
 
@@ -38,9 +41,22 @@ def load(path: Path | str) -> nnx.Module:
     Args:
         path: the checkpoint's folder.
 
+    Returns:
+        The network, as `build` makes it, with the parameters of the checkpoint.
+
     Raises:
         FileNotFoundError: there is no checkpoint.
         ValueError: arrays that do not match the manifest or the network.
+
+    >>> import tempfile
+    >>> network = build("mlp", n_inputs=4, widths=(3,))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     arrays = nnx.to_pure_dict(nnx.state(network))
+    ...     settings = {"n_inputs": 4, "widths": [3]}
+    ...     manifest = {"network": "mlp", "settings": settings}
+    ...     _ = checkpoint.write(Path(folder) / "mlp", arrays, manifest)
+    ...     load(Path(folder) / "mlp").sites
+    ('fc1',)
     """
     manifest, arrays = checkpoint.read(Path(path))
     network = _network(manifest["network"])
@@ -71,6 +87,6 @@ def _built(network, key, settings):
 
 
 def _network(name: str) -> type:
-    if name not in NETWORKS:
+    if not isinstance(name, str) or name not in NETWORKS:
         raise ValueError(f"unknown network {name!r}: possible are {', '.join(NETWORKS)}")
     return NETWORKS[name]

@@ -45,7 +45,7 @@ class MLP(nnx.Module):
     ) -> Float[Array, "images classes"]:
         """Logits of a batch of images."""
         if math.prod(images.shape[1:]) != self.n_inputs:
-            shape = "x".join(str(n) for n in images.shape[1:])
+            shape = "x".join(str(n) for n in images.shape[1:]) or "single numbers"
             raise ValueError(
                 f"this network takes images of {self.n_inputs} numbers; found {shape}"
             )

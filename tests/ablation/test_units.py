@@ -382,6 +382,8 @@ def test_unknown_site_is_refused_with_a_list_of_the_sites(network, dataset):
         ({"replacement": float("nan")}, "NaN"),
         ({"replacement": np.array([np.inf] * 12)}, "infinite"),
         ({"batch_size": 0}, "batch_size"),
+        ({"chunk": 0}, "chunk must be at least 1"),
+        ({"chunk": -1}, "chunk must be at least 1"),
     ],
     ids=str,
 )
@@ -467,3 +469,53 @@ def test_units_of_trained_networks_equal_brute_force_on_all_test_images(
     )
     assert_exact(effects, None, dataset.labels, truth)
     assert np.isfinite(effects.loss_ratio()).all()
+
+
+# --- models that are not ours -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["a plain function", "an object"])
+def test_weights_changed_between_two_calls_are_never_the_old_ones(dataset, how):
+    weights = {"out": np.ones((64, 10), np.float32)}
+
+    class Network:
+        def __call__(self, images, tap):
+            return tap("in", images.reshape(len(images), -1)[:, :64]) @ weights["out"]
+
+    network = Network()
+    model = network if how == "an object" else lambda images, tap: network(images, tap)
+    flat = Dataset(np.ones((3, 64), np.float32), np.arange(3), dataset.class_names)
+    assert evaluate(model, flat).loss.sum() == pytest.approx(3 * np.log(10))
+    assert (ablate_units(model, flat, "in").total() == 0).all()
+    weights["out"] = np.eye(64, 10, dtype=np.float32)
+    assert evaluate(model, flat).loss.sum() == pytest.approx(3 * np.log(10))
+    # Ablating unit 0 lowers logit 0 by 1: one of the three images has that label.
+    lowered = np.log(9 + np.exp(-1)) - np.log(10)
+    expected = [3 * lowered + 1, 3 * lowered + 1, 3 * lowered + 1, 3 * lowered]
+    np.testing.assert_allclose(ablate_units(model, flat, "in").total()[:4], expected, rtol=1e-6)
+
+
+def test_a_network_that_casts_to_float32_after_its_site_is_ablated_in_float32():
+    kernel = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
+
+    def model(images, tap):
+        return tap("in", images).astype(jnp.float32) @ kernel
+
+    images = np.linspace(0, 1, 8, dtype=np.float32).reshape(2, 4)
+    labels = np.array([0, 2])
+    effects = ablate_units(model, Dataset(images, labels, tuple("abc")), "in")
+    assert effects.precision == "float32 changes of float32 values"
+    logits = np.float64(images) @ np.float64(kernel)
+    for unit in range(4):
+        ablated = np.float64(images * (np.arange(4) != unit)) @ np.float64(kernel)
+        change = (mlp.losses(ablated, labels) - mlp.losses(logits, labels)).sum()
+        np.testing.assert_allclose(effects.total()[unit], change, rtol=1e-6, atol=1e-9)
+
+
+def test_a_network_in_bfloat16_is_refused_in_one_sentence():
+    def model(images, tap):
+        return tap("in", images.astype(jnp.bfloat16))
+
+    dataset = Dataset(np.ones((2, 3), np.float32), np.arange(2), tuple("abc"))
+    with pytest.raises(ValueError, match="is bfloat16: ablation needs float32"):
+        ablate_units(model, dataset, "in")

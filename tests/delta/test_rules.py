@@ -67,6 +67,12 @@ CASES = {
         convolution((2, 1), ((1, 2), (0, 1))),
         [(2, 5, 4, 2), KERNEL.shape],
     ),
+    "side by side": ("concatenate", jnp.concatenate, [(2, 4), (3, 4)]),
+    "padding": (
+        "pad",
+        lambda x: lax.pad(x[0], x[1], [(1, 2, 0), (0, 1, 1)]),
+        [(3, 4), ()],
+    ),
     "relu": ("max", lambda x: jnp.maximum(x[0], 0), [(50,)]),
     "larger of two": ("max", lambda x: jnp.maximum(x[0], x[1]), [(50,), (50,)]),
     "max-pool": (
