@@ -1,6 +1,7 @@
 """The command line that all experiments share."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import TypeVar
@@ -21,11 +22,13 @@ def run(main: Callable[[Config], None], config: type[Config], description: str) 
         description: shown by `--help`.
     """
     settings = tyro.cli(config, description=description)
+    # Like an interrupt, so that nothing unfinished is left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main(settings)
     except KeyboardInterrupt:
         sys.exit("interrupted: no result was written")
-    except (OSError, ValueError, TypeError, KeyError, ArithmeticError) as error:
+    except (OSError, ValueError, TypeError, KeyError, ArithmeticError, RuntimeError) as error:
         # For whoever looks for a mistake in the code itself.
         if os.environ.get("JAXSEL_TRACEBACK"):
             raise

@@ -14,14 +14,14 @@ seconds on two cores. The same settings on the same machine give the same bytes.
 """
 
 import dataclasses
-import json
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from jaxsel import checkpoint, data, models, plotting, report
+from jaxsel import checkpoint, data, models, plotting
 from jaxsel.data import PREPROCESS, Dataset
 from jaxsel.evaluation import best_images, evaluate
 from jaxsel.folders import finished_folder
@@ -29,6 +29,7 @@ from jaxsel.training import fit
 
 from . import cli
 from .kanda import figure1, figure6, figures2to5, measure
+from .kanda.result import write_result
 from .kanda.table1 import table_1
 
 N_BEST = 5  # images per class in the set of best images, as in the paper
@@ -116,8 +117,8 @@ def trained(config: Config, progress) -> tuple[Any, Dataset, dict[str, Any]]:
         "introduction": (
             f"An AlexNet in small ({TRAINED}) was trained on {len(train):,} of scikit-learn's "
             f"{len(images):,} handwritten digits for {n_epochs} epochs, when its accuracy on "
-            f"{len(validation)} validation images {reached} {STOP_AT:.1%} ({accuracy:.1%}). It "
-            f"is analysed on the {len(test)} test images, which it has never seen."
+            f"{len(validation)} validation images {reached} {100 * STOP_AT:.1f} % "
+            f"({100 * accuracy:.1f} %). It never saw the {len(test)} test images."
         ),
     }
     return result.model, test, facts
@@ -143,9 +144,10 @@ def ported(config: Config, progress) -> tuple[Any, Dataset, dict[str, Any]]:
         "preprocess": name,
         "images": {"test": len(images)},
         "weights": {key: manifest.get(key) for key in ("source", "sha256", "settings")},
+        "data_sha256": file_sha256(config.data),
         "introduction": (
-            f"The network {manifest['network']} with the weights of {manifest.get('source')} "
-            f"is analysed on {len(images):,} images ({kind}), preprocessed as "
+            f"The network {manifest['network']} has the weights of {manifest.get('source')}. "
+            f"The test images are the {len(images):,} of the data ({kind}), preprocessed as "
             f"{name.replace('_', ' ')}."
         ),
     }
@@ -154,7 +156,7 @@ def ported(config: Config, progress) -> tuple[Any, Dataset, dict[str, Any]]:
 
 def sites_in_focus(config: Config, model: Any) -> tuple[str, ...]:
     """The sites that were asked for, or the network's last two."""
-    focus = config.sites or tuple(model.sites)[-2:]
+    focus = tuple(dict.fromkeys(config.sites or tuple(model.sites)[-2:]))
     if unknown := [site for site in focus if site not in model.sites]:
         known = ", ".join(model.sites)
         raise KeyError(f"unknown site {', '.join(unknown)}: this network has {known}")
@@ -199,77 +201,19 @@ def analyse(
                 progress=progress,
             ),
         ]
-    numbers = [*table_numbers, *(number for numbers, _ in found for number in numbers)]
-    drawings = [drawing for _, drawing in found]
-    facts["introduction"] += f" Its accuracy on them is {evaluation.accuracy():.1%}."
-    write(config, facts, folder, measured, numbers, table, drawings, len(analysed))
-
-
-def write(
-    config: Config, facts, folder: Path, measured, numbers, table, drawings, n_analysed: int
-) -> None:
-    """The files beside the figures."""
-    environment = report.environment()
-    engines = {units.effects.engine for units in measured.values()}
-    precisions = {units.effects.precision for units in measured.values()}
     settings = dataclasses.asdict(config)
     settings.pop("out")  # where a result lies is no part of it
-    introduction = facts.pop("introduction")
-    described = {
-        "experiment": "quickstart",
-        "settings": settings,
-        **facts,
-        "n_analysed": n_analysed,
-        "engine": sorted(engines),
-        "precision": sorted(precisions),
-        "environment": environment,
-    }
-    write_json(folder / "config.json", described)
-    write_json(folder / "summary.json", {n.key: dataclasses.asdict(n) for n in numbers})
-    report.write_parquet(
-        folder / "units.parquet", measure.unit_table(measured), measure.MEANINGS
-    )
-    versions = ", ".join(f"{name} {v}" for name, v in environment["versions"].items())
-    which = (
-        "all of these images"
-        if config.images == "all"
-        else f"the {N_BEST} best images of each class ({n_analysed} images)"
-    )
-    report.write_page(
-        folder / "report.html",
-        title="Selective units, and what a network loses without them",
-        introduction=[
-            introduction,
-            "What follows is the analysis of Kanda et al. (2020, arXiv:2001.07811) on "
-            f"{which}. Every unit of every site was ablated: its response set to 0 after the "
-            "ReLU. The change of the loss was propagated through the network rather than found "
-            "by subtracting two losses, so that effects of a millionth of the loss keep their "
-            "digits. A loss ratio is the change of the summed cross-entropy in percent of the "
-            "intact network's.",
-            "The paper's networks are AlexNet and VGG-19 on ImageNet. Its numbers, AlexNet's, "
-            "are quoted for orientation; a network of this size can only agree or disagree "
-            "with their direction.",
-        ],
-        tables=[table],
-        drawings=drawings,
-        figures=folder / "figures",
-        numbers=numbers,
-        note="The paper's values are AlexNet's, fc6 and fc7 where there are two.",
-        settings=[
-            *((name, "default" if v is None else str(v)) for name, v in settings.items()),
-            ("engine", ", ".join(sorted(engines))),
-            ("precision", ", ".join(sorted(precisions))),
-            ("device", environment["device"]),
-            ("versions", f"Python {environment['python']}, {versions}"),
-            ("commit", environment["git_commit"] or "not run from a checkout"),
-        ],
-    )
+    facts["accuracy"] = evaluation.accuracy()
+    facts["n_analysed"] = len(analysed)
+    numbers = [*table_numbers, *(number for numbers, _ in found for number in numbers)]
+    drawings = [drawing for _, drawing in found]
+    write_result(folder, settings, facts, measured, numbers, table, drawings)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Readable, without NaN, with a newline at the end."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str)
-    path.write_text(text + "\n", encoding="utf-8")
+def file_sha256(source: str) -> str | None:
+    """Checksum of the file that a data source names; None for a source without one."""
+    path = Path(source.partition(":")[2])
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def next_run(parent: Path, name: str) -> Path:

@@ -8,12 +8,11 @@ import numpy as np
 from jaxsel import plotting, statistics
 from jaxsel.report import Drawing, Number
 
+from . import paper
 from .measure import SiteUnits
-from .wording import numbers, p_value
+from .wording import compared, numbers, p_value
 
 NAMES = {"csi": "category selectivity index", "sparseness": "sparseness"}
-PAPER_MEDIAN = {"csi": (".90", ".91"), "sparseness": (".90", ".90")}  # fc6, fc7
-PAPER_EXAMPLE = {"selective": (".96", ".95", "-.051"), "non-selective": (".71", ".76", ".293")}
 
 
 def figure_1a(site: SiteUnits, folder: Path) -> tuple[list[Number], Drawing]:
@@ -26,7 +25,7 @@ def figure_1a(site: SiteUnits, folder: Path) -> tuple[list[Number], Drawing]:
     live = np.flatnonzero(site.live)
     found, details, shares = [], [], []
     assert site.responses.per_image is not None
-    for ax, kind, percentile in zip(axes[0], PAPER_EXAMPLE, (90, 10), strict=True):
+    for ax, kind, percentile in zip(axes[0], paper.EXAMPLES, (90, 10), strict=True):
         goal = np.percentile(site.csi[live], percentile)
         unit = int(live[np.argmin(np.abs(site.csi[live] - goal))])
         csi, sparseness = float(site.csi[unit]), float(site.sparseness[unit])
@@ -35,7 +34,7 @@ def figure_1a(site: SiteUnits, folder: Path) -> tuple[list[Number], Drawing]:
             ax, site.responses.per_image[:, unit], title=f"{kind}: {site.site} unit {unit}"
         )
         shares.append(float(fires))
-        p_csi, p_sparseness, p_ratio = PAPER_EXAMPLE[kind]
+        p_csi, p_sparseness, p_ratio = paper.EXAMPLES[kind]
         details.append(
             f"Unit {unit} ({kind}) has CSI {csi:.2f} and sparseness {sparseness:.2f}, responds "
             f"to {fires:.0f} % of the images and has a loss ratio of {ratio:.2g} %. In the "
@@ -48,17 +47,18 @@ def figure_1a(site: SiteUnits, folder: Path) -> tuple[list[Number], Drawing]:
             f"example of a {kind} unit of {site.site}",
             [
                 ("unit", "number of the unit", unit),
+                ("responds", "images it responds to", float(fires), "% of the images"),
                 ("csi", NAMES["csi"], csi, "1", p_csi),
                 ("sparseness", "sparseness", sparseness, "1", p_sparseness),
                 ("loss_ratio", "loss ratio", ratio, "%", p_ratio),
             ],
         )
     plotting.save(figure, folder / "figure_1a")
-    fewer = "fewer" if shares[0] < shares[1] else "no fewer"
+    fewer = "fewer images, as" if shares[0] < shares[1] else "no fewer images, unlike"
     sentence = (
         f"Responses of two units of {site.site} to every image, strongest first. They are the "
         "units nearest to the 90th and to the 10th percentile of the category selectivity "
-        f"index (CSI). The selective one responds to {fewer} images; in the paper it is fewer."
+        f"index (CSI). The selective one responds to {fewer} in the paper."
     )
     title = "Figure 1A. A selective and a non-selective unit"
     return found, Drawing("figure_1a", title, sentence, details)
@@ -75,25 +75,24 @@ def figure_1bc(
     figure, axes = plotting.panels(len(measured))
     found, details = [], []
     label, name = f"Figure 1{letter.upper()}", NAMES[metric]
-    n_classes = 0
-    for place, (ax, site) in enumerate(zip(axes[0], measured.values(), strict=True)):
+    for ax, site in zip(axes[0], measured.values(), strict=True):
         values = getattr(site, metric)[site.live].astype(np.float64)
         median = float(np.median(values))
         low, high = statistics.bootstrap_interval(np.median, values, rng=rng)
         n_silent = int(np.sum(~site.live))
-        n_classes = len(site.responses.class_counts)
         plotting.index_histogram(ax, values, name=name, title=site.site)
-        paper = PAPER_MEDIAN[metric][place] if place < 2 else ""
+        printed = paper.MEDIAN[metric].get(site.site, "")
+        beside = f", the paper's is {printed}" if printed else ""
         details.append(
-            f"{site.site}: median {median:.2f} (95 % interval {low:.2f} to {high:.2f}) over "
-            f"{len(values)} units; {n_silent} silent ones are left out."
+            f"{site.site}: median {median:.2f} (95 % interval {low:.2f} to {high:.2f})"
+            f"{beside}; {len(values)} units, {n_silent} silent ones left out."
         )
         found += numbers(
             label,
             site.site,
             f"{name} of {site.site}",
             [
-                ("median", "median", median, "1", paper),
+                ("median", "median", median, "1", printed),
                 ("median_low", "median, 95 % interval over units, lower end", low),
                 ("median_high", "median, 95 % interval over units, upper end", high),
                 ("n", "units counted", len(values), "units"),
@@ -101,9 +100,11 @@ def figure_1bc(
             ],
         )
     plotting.save(figure, folder / f"figure_1{letter}")
+    (n_classes,) = {len(site.responses.class_counts) for site in measured.values()}
     sentence = (
-        f"How many units have which {name}. The paper's medians for AlexNet's fc6 and fc7 are "
-        f"{' and '.join(PAPER_MEDIAN[metric])}, with 1,000 classes instead of {n_classes}."
+        f"How many units have which {name}. The medians of AlexNet's fc6 and fc7 are "
+        f"{' and '.join(paper.MEDIAN[metric].values())} in the paper, with 1,000 classes "
+        f"instead of {n_classes}."
     )
     title = f"{label}. {name.capitalize()}"
     return found, Drawing(f"figure_1{letter}", title, sentence, details)
@@ -119,8 +120,14 @@ def figure_1d(
         values = {s.site: getattr(s, metric)[s.live] for s in measured.values() if s.live.any()}
         plotting.boxes_by_site(ax, values, name=name)
         for site, of_site in values.items():
-            entry = (metric, "median", float(np.median(of_site)))
-            found += numbers("Figure 1D", site, f"{name} of {site}", [entry])
+            lower, median, upper = (float(q) for q in np.quantile(of_site, [0.25, 0.5, 0.75]))
+            entries = [
+                ("n", "units", len(of_site), "units"),
+                ("lower", "lower quartile", lower),
+                ("median", "median", median),
+                ("upper", "upper quartile", upper),
+            ]
+            found += numbers("Figure 1D", f"{site}.{metric}", f"{name} of {site}", entries)
         others = [of_site for site, of_site in values.items() if site not in focus]
         if not others:
             continue
@@ -128,8 +135,8 @@ def figure_1d(
         test = statistics.rank_sum(np.concatenate(in_focus), np.concatenate(others))
         sites = " and ".join(focus)
         details.append(
-            f"The {name} is {'higher' if test.z > 0 else 'lower'} in {sites} than at the other "
-            f"sites: rank sum, z = {test.z:.1f}, {p_value(test.p)}."
+            f"{name.capitalize()} of {sites} against the other sites: rank sum, "
+            f"z = {test.z:.1f}, {p_value(test.p)}: {compared(test.z, test.p, 1)}."
         )
         found += numbers(
             "Figure 1D",
@@ -141,7 +148,8 @@ def figure_1d(
     sentence = (
         "Boxes from the lower to the upper quartile with the median, whiskers to the outermost "
         "units within 1.5 times the box's height, dots beyond. Silent units are left out. In "
-        "the paper, units of conv1 to conv4 are much less selective than those of fc6 and fc7."
+        "the paper, units of AlexNet's convolutions, conv1 to conv4, are much less selective "
+        "than those of fc6 and fc7."
     )
     title = "Figure 1D. Selectivity across sites"
     return found, Drawing("figure_1d", title, sentence, details)

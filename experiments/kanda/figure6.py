@@ -70,7 +70,8 @@ def figure_6(
         f"Top-{k} accuracy{reason} of networks that keep few of a site's units, by the share "
         "of non-selective ones, those with a CSI at or below the median. Thin lines are "
         f"{trials} trials with units drawn at random. In the paper, mixtures do better than "
-        "either kind alone."
+        "either kind alone. Tests are signed ranks paired by trial: their P says how certain "
+        "the result is over draws of units, in this network and on these images."
     )
     title = "Figure 6. Mixtures of selective and non-selective units"
     return found, Drawing("figure_6", title, sentence, details)
@@ -80,48 +81,38 @@ def _statistics(site: str, share: np.ndarray, curve: MixtureCurve) -> tuple[list
     """The half-and-half mixture against both ends, paired by trial: fixed beforehand."""
     accuracy = curve.accuracy
     mean = accuracy.mean(axis=0).tolist()
-    best, half = int(np.argmax(mean)), int(np.argmin(np.abs(share - 0.5)))
-    tests = [statistics.signed_rank(accuracy[:, half] - accuracy[:, end]) for end in (0, -1)]
-    ratio = float(np.median(curve.loss_ratio[:, half]))
-    selective, non_selective = tests
+    half = int(np.argmin(np.abs(share - 0.5)))
+    about = f"{curve.keep} units of {site} kept"
     unit = "fraction of images"
-    found = numbers(
-        "Figure 6",
-        site,
-        f"{curve.keep} units of {site} kept",
-        [
-            ("selective", "mean accuracy, selective units only", mean[0], unit),
-            ("half", "mean accuracy, half and half", mean[half], unit),
-            ("non_selective", "mean accuracy, non-selective units only", mean[-1], unit),
-            (
-                "best_share",
-                "share of non-selective units with the best mean accuracy",
-                float(share[best]),
-                "1",
-                "between 0 and 1",
-            ),
-            ("z_selective", "signed-rank z, half and half against selective", selective.z),
-            ("p_selective", "its P, two-sided, against selective", selective.p),
-            (
-                "z_non_selective",
-                "signed-rank z, half and half against non-selective",
-                non_selective.z,
-            ),
-            ("p_non_selective", "its P, two-sided, against non-selective", non_selective.p),
-            ("loss_ratio_half", "median loss ratio, half and half", ratio, "%", "> 1000"),
-        ],
+    entries: list[tuple] = [
+        (f"mean_{at:.2f}", f"mean accuracy, share of non-selective units {at:.2f}", value, unit)
+        for at, value in zip(share, mean, strict=True)
+    ]
+    ratio = float(np.median(curve.loss_ratio[:, half]))
+    entries.append(
+        ("loss_ratio_half", "median loss ratio, half and half", ratio, "%", "> 1000")
     )
-    n_beaten = sum(test.z > 0 and test.p < ALPHA for test in tests)
-    verdict = (
-        "the mixture beats neither end",
-        "the mixture beats one end only",
-        "the mixture beats both ends, as in the paper",
-    )[n_beaten]
-    text = (
-        f"Mean accuracy {mean[0]:.3f} with selective units only, {mean[half]:.3f} half and "
-        f"half, {mean[-1]:.3f} with non-selective ones only. Half and half against each end, "
-        f"paired by trial: z = {selective.z:.1f} ({p_value(selective.p)}) and "
-        f"z = {non_selective.z:.1f} ({p_value(non_selective.p)}): {verdict}. The best mean is "
-        f"at a share of {share[best]:.2f}."
-    )
-    return found, text
+    sentences = []
+    for key, end, name in (("selective", 0, "selective"), ("others", -1, "non-selective")):
+        test = statistics.signed_rank(accuracy[:, half] - accuracy[:, end])
+        entries += [
+            (f"z_{key}", f"signed-rank z, half and half less {name} only", test.z),
+            (f"p_{key}", f"P of half and half against {name} only, over draws", test.p),
+        ]
+        sentences.append(_comparison(test, name, mean[end]))
+    against = "; it is ".join(sentences)
+    text = f"The mean accuracy with half and half, {mean[half]:.3f}, is {against}."
+    if max(mean) > min(mean):
+        text += f" It is best at a share of {share[int(np.argmax(mean))]:.2f}."
+    return numbers("Figure 6", site, about, entries), text
+
+
+def _comparison(test: statistics.SignedRank, name: str, end: float) -> str:
+    """How a mixture does against one kind of unit, in words, with the test."""
+    if not test.n:
+        return f"exactly that with {name} units only ({end:.3f})"
+    numbers = f"({end:.3f}; z = {test.z:.1f}, {p_value(test.p)})"
+    if test.p >= ALPHA:
+        return f"not clearly different from that with {name} units only {numbers}"
+    word, agrees = ("higher", "as") if test.z > 0 else ("lower", "unlike")
+    return f"{word} than with {name} units only {numbers}, {agrees} in the paper"

@@ -5,13 +5,8 @@ import numpy as np
 from jaxsel.evaluation import Evaluation
 from jaxsel.report import Number, Table
 
+from . import paper
 from .wording import numbers
-
-# Mean and SD of P(correct), top-5, top-1 of AlexNet.
-PAPER = {
-    "all": (".4599", ".3918", ".7951", ".5645"),
-    "best": (".9361", ".1266", "1.0000", ".9942"),
-}
 
 
 def table_1(
@@ -33,7 +28,7 @@ def table_1(
         probability, rank = evaluation.probability[chosen], evaluation.rank[chosen]
         mean, sd = float(probability.mean()), float(probability.std(ddof=1))
         top5, top1 = float(np.mean(rank < 5)), float(np.mean(rank < 1))
-        p_mean, p_sd, p_top5, p_top1 = PAPER[key]
+        p_mean, p_sd, p_top5, p_top1 = paper.TABLE_1[key]
         found += numbers(
             "Table 1",
             key,

@@ -12,11 +12,11 @@ def p_value(p: float) -> str:
     """P as the paper prints it.
 
     >>> p_value(0.0002), p_value(0.034), p_value(float("nan"))
-    ('P < .001', 'P = 0.034', 'no P')
+    ('P < 0.001', 'P = 0.034', 'no P')
     """
     if math.isnan(p):
         return "no P"
-    return "P < .001" if p < 0.001 else f"P = {p:.3f}"
+    return "P < 0.001" if p < 0.001 else f"P = {p:.3f}"
 
 
 def compared(value: float, p: float, paper: int) -> str:
@@ -33,13 +33,10 @@ def compared(value: float, p: float, paper: int) -> str:
     if math.isnan(value) or math.isnan(p):
         return "too few units to compare with the paper"
     if p >= ALPHA:
-        return "no effect at the paper's threshold of P < .01"
-    same = value * paper > 0
-    return (
-        "the same direction as in the paper"
-        if same
-        else "the opposite of the paper's direction"
-    )
+        return "no effect at the paper's threshold of P < 0.01"
+    if value * paper > 0:
+        return "the same direction as in the paper"
+    return "the opposite of the paper's direction"
 
 
 def numbers(figure: str, where: str, about: str, entries: Iterable[tuple]) -> list[Number]:

@@ -21,14 +21,15 @@ def loss_ratio_histogram(
         loss_ratio: percent of the intact network's loss, one per unit.
         title: of the panel.
     """
-    reach = max(abs(edge) for edge in axis_range(loss_ratio)) or 1.0
-    # An even number of bins, so that 0 is a border: no bin mixes gains and losses.
-    bins = np.linspace(-reach, reach, 61)
-    axes.hist(np.clip(loss_ratio, -reach, reach), bins=bins.tolist(), color=BLUE)
+    low, high = axis_range(loss_ratio)
+    # 0 is a border between bins: none mixes gains and losses.
+    step = (high - low) / 60 or 1.0
+    bins = step * np.arange(np.floor(low / step), np.ceil(high / step) + 1)
+    axes.hist(np.clip(loss_ratio, bins[0], bins[-1]), bins=bins.tolist(), color=BLUE)
     axes.axvline(0, color=GREY, lw=0.8)
     median = float(np.median(loss_ratio))
     axes.axvline(median, color=VERMILLION, ls="--")
-    outside = int(np.sum(np.abs(loss_ratio) > reach))
+    outside = int(np.sum((loss_ratio < bins[0]) | (loss_ratio > bins[-1])))
     note = f"\n{outside} units beyond the axis are in the outermost bins" if outside else ""
     axes.set(
         xlabel=f"loss ratio (% of the intact loss){note}",
@@ -99,59 +100,49 @@ def correlations_by_site(
         {"color": BLUE, "ls": "--", "marker": "*", "markersize": 8},
     ]
     axes.axhline(0, color=GREY, ls=":")
+    apart = 0.008 * len(sites)  # so that the two intervals do not hide each other
+    largest = 0.0
     for place, ((name, values), drawn) in enumerate(zip(correlations, looks, strict=False)):
-        x = np.arange(len(sites)) + 0.06 * (2 * place - 1)
+        x = np.arange(len(sites)) + apart * (2 * place - 1)
         rho, low, high = values.T
         axes.errorbar(
             x, rho, yerr=[rho - low, high - rho], label=name, capsize=2, elinewidth=0.8, **drawn
         )
+        largest = max([largest, *np.abs(values[np.isfinite(values)]).tolist()])
+    limit = min(np.ceil(10 * largest + 1) / 10, 1.0) * 1.05
     axes.set_xticks(range(len(sites)), list(sites))
     axes.set(
         xlabel="site",
         ylabel="Spearman correlation with\nthe loss ratio (-1 to 1)",
-        ylim=(-1.05, 1.05),
+        ylim=(-limit, limit),
     )
-    axes.legend(loc="upper right")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
-def related_and_others(
-    axes: Axes,
-    related: Float[np.ndarray, " units"],
-    others: Float[np.ndarray, " units"],
-    *,
-    title: str,
-) -> None:
-    """What ablation does to a unit's related category and to the others (figure 5).
+def loss_ratio_box(axes: Axes, loss_ratio: Float[np.ndarray, " units"], *, title: str) -> None:
+    """Quartiles of what ablation does to some categories (one half of figure 5).
 
-    Where a few units are far away, the axis leaves them out and says how many they are.
+    The axis goes well beyond the whiskers; where a few units are further away, which would
+    flatten the box, it leaves them out and says how many they are.
 
     Args:
         axes: where to draw.
-        related: loss ratio of the related category in percent of its own loss, per unit.
-        others: loss ratio of all other categories together, in percent of theirs.
+        loss_ratio: of the categories in percent of their own loss, one per unit.
         title: of the panel.
     """
     axes.axhline(0, color=GREY, ls=":")
-    axes.boxplot(
-        [related, others],
-        widths=0.5,
-        **BOXES,
-    )
-    # The axis goes well beyond the whiskers; what is further away would flatten the boxes.
-    ends = []
-    for ratios in (related, others):
-        lower, upper = np.quantile(ratios, [0.25, 0.75])
-        reach = 4 * (upper - lower)
-        ends += [max(ratios.min(), lower - reach), min(ratios.max(), upper + reach)]
-    margin = 0.05 * (max(ends) - min(ends))
-    low, high = min(ends) - margin, max(ends) + margin
-    both = np.concatenate([related, others])
-    n_beyond = int(np.sum((both < low) | (both > high)))
-    axes.set_xticks([1, 2], ["related category", "other categories"])
+    axes.boxplot([loss_ratio], widths=0.4, **BOXES)
+    lower, upper = np.quantile(loss_ratio, [0.25, 0.75])
+    reach = 4 * (upper - lower)
+    low = min(max(loss_ratio.min(), lower - reach), 0)
+    high = max(min(loss_ratio.max(), upper + reach), 0)
+    margin = 0.05 * (high - low)
+    n_beyond = int(np.sum((loss_ratio < low) | (loss_ratio > high)))
+    axes.set_xticks([])
     axes.set(
         xlabel=f"{n_beyond} dots are beyond the axis" if n_beyond else "",
         ylabel="loss ratio (% of the\ncategories' own intact loss)",
-        ylim=(low, high),
+        ylim=(low - margin, high + margin),
         title=title,
     )
 

@@ -8,7 +8,10 @@ from typing import Any
 
 import jax
 
-PACKAGES = ("jaxsel", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn")
+PACKAGES = (
+    *("jaxsel", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy"),
+    *("scikit-learn", "matplotlib", "pyarrow"),
+)
 
 
 def environment() -> dict[str, Any]:
@@ -23,7 +26,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "git_commit": git_commit(),
-        "device": f"{device.platform}: {device.device_kind}",
+        "device": " ".join(dict.fromkeys((device.platform, device.device_kind))),
         "n_devices": jax.device_count(),
     }
 
@@ -32,6 +35,8 @@ def git_commit() -> str | None:
     """The commit of the checkout jaxsel runs from, `+changes` if edited; None without one."""
     here = Path(__file__).parent
     try:
+        # An installed copy may lie inside somebody else's checkout.
+        _git(here, "ls-files", "--error-unmatch", Path(__file__).name)
         commit = _git(here, "rev-parse", "HEAD")
         changed = _git(here, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):

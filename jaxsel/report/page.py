@@ -1,6 +1,7 @@
 """One self-contained page: figures, a sentence under each, and a table of every number."""
 
 import base64
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,10 @@ def write_page(
         tables=tables,
         drawings=drawings,
         images=images,
-        numbers=[(number, shown(number.value)) for number in numbers],
+        numbers=[
+            (figure, [(number, shown(number.value)) for number in members])
+            for figure, members in itertools.groupby(numbers, key=lambda number: number.figure)
+        ],
         note=note,
         settings=settings,
     )

@@ -1,0 +1,94 @@
+"""The result folder: settings, numbers, a table of units, and the page."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxsel import report
+
+from .measure import MEANINGS, SiteUnits, unit_table
+
+
+def write_result(
+    folder: Path,
+    settings: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    measured: Mapping[str, SiteUnits],
+    numbers: Sequence[report.Number],
+    table: report.Table,
+    drawings: Sequence[report.Drawing],
+) -> None:
+    """Write what belongs beside the figures.
+
+    Args:
+        folder: where to; the figures are in it.
+        settings: of the run, as they go into `config.json`.
+        facts: what else it depends on; `introduction`, `accuracy` and `n_analysed` also go
+            into the page's text.
+        measured: the units of every site.
+        numbers: all of them.
+        table: table 1.
+        drawings: the figures.
+    """
+    environment = report.environment()
+    computed = {
+        "engine": sorted({units.effects.engine for units in measured.values()}),
+        "precision": sorted({units.effects.precision for units in measured.values()}),
+    }
+    described = {key: value for key, value in facts.items() if key != "introduction"}
+    config = {"settings": settings, **described, **computed, "environment": environment}
+    write_json(folder / "config.json", config)
+    write_json(folder / "summary.json", {n.key: dataclasses.asdict(n) for n in numbers})
+    report.write_parquet(folder / "units.parquet", unit_table(measured), MEANINGS)
+    versions = ", ".join(f"{name} {v}" for name, v in environment["versions"].items())
+    report.write_page(
+        folder / "report.html",
+        title="Selective units, and what a network loses without them",
+        introduction=introduction(settings, facts),
+        tables=[table],
+        drawings=drawings,
+        figures=folder / "figures",
+        numbers=numbers,
+        note=(
+            "The paper's values are AlexNet's, and stand only beside the site they were "
+            "measured at."
+        ),
+        settings=[
+            *((name, "by default" if v is None else str(v)) for name, v in settings.items()),
+            *((name, ", ".join(values)) for name, values in computed.items()),
+            ("device", environment["device"]),
+            ("versions", f"Python {environment['python']}, {versions}"),
+            ("commit", environment["git_commit"] or "not run from a checkout"),
+        ],
+    )
+
+
+def introduction(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """What was analysed, how, and how far it can be compared with the paper."""
+    n_analysed = f"{facts['n_analysed']:,}"
+    which = (
+        f"all {n_analysed} of them. The paper's figures use only the five best images of each "
+        "class, which can turn a direction round; --images best does the same"
+    )
+    if settings["images"] == "best":
+        which = f"the five best of each class, {n_analysed} in all, as in the paper"
+    return [
+        f"{facts['introduction']} The network's accuracy on the test images is "
+        f"{100 * facts['accuracy']:.1f} %. Figures 1 to 6 are from {which}.",
+        "This is the analysis of Kanda et al. (2020, arXiv:2001.07811). Every unit of every "
+        "site was ablated: its response set to 0 after the ReLU. The change of the loss was "
+        "propagated through the network rather than found by subtracting two losses, so that "
+        "effects of a millionth of the loss keep their digits. A loss ratio is the change of "
+        "the summed cross-entropy in percent of the intact network's.",
+        "The paper's networks are AlexNet and VGG-19 on ImageNet. Its numbers, AlexNet's, are "
+        "quoted for orientation; a network of this size can only agree or disagree with their "
+        "direction.",
+    ]
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Readable, without NaN, with a newline at the end."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    path.write_text(text + "\n", encoding="utf-8")
