@@ -11,6 +11,8 @@ import rich.progress
 import tyro
 
 Config = TypeVar("Config")
+# What bad input and a full disk or memory end in; anything else is a mistake in the code.
+EXPECTED = (OSError, ValueError, TypeError, KeyError, ArithmeticError, RuntimeError)
 
 
 def run(main: Callable[[Config], None], config: type[Config], description: str) -> None:
@@ -22,20 +24,28 @@ def run(main: Callable[[Config], None], config: type[Config], description: str) 
         description: shown by `--help`.
     """
     settings = tyro.cli(config, description=description)
-    # Like an interrupt, so that nothing unfinished is left behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupts = []
+
+    def interrupt(number: int, frame: object) -> None:
+        del frame
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as in a background job
+            signal.signal(number, interrupt)
     try:
         main(settings)
-    except KeyboardInterrupt:
-        sys.exit("interrupted: no result was written")
-    except (OSError, ValueError, TypeError, KeyError, ArithmeticError, RuntimeError) as error:
-        # For whoever looks for a mistake in the code itself.
-        if os.environ.get("JAXSEL_TRACEBACK"):
+    except BaseException as error:
+        # An interrupt may come back as another error of the library that it fell into.
+        if interrupts:
+            sys.exit("interrupted: no result was written")
+        if not isinstance(error, EXPECTED) or os.environ.get("JAXSEL_TRACEBACK"):
             raise
         sys.exit(f"error: {sentence(error)}")
 
 
-def sentence(error: Exception) -> str:
+def sentence(error: BaseException) -> str:
     """What an error says, on one line.
 
     >>> sentence(KeyError("unknown site fc9"))

@@ -123,3 +123,20 @@ def test_a_name_too_long_for_the_disk_is_an_error_of_the_system(tmp_path):
     with pytest.raises(OSError, match="too long"):
         write(tmp_path / ("x" * 300))
     assert everything(tmp_path) == []
+
+
+def test_parents_made_on_the_way_go_with_a_failure(tmp_path):
+    with pytest.raises(ValueError, match="stop"), finished_folder(tmp_path / "a" / "b" / "c"):
+        raise ValueError("stop")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parents_with_something_else_in_them_stay(tmp_path):
+    def written_beside():
+        with finished_folder(tmp_path / "a" / "b"):
+            (tmp_path / "a" / "mine").write_text("")
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        written_beside()
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["mine"]

@@ -103,7 +103,9 @@ def _statistics(site: str, share: np.ndarray, curve: MixtureCurve) -> tuple[list
     against = "; it is ".join(sentences)
     text = f"The mean accuracy with half and half, {mean[half]:.3f}, is {against}."
     if max(mean) > min(mean):
-        text += f" It is best at a share of {share[int(np.argmax(mean))]:.2f}."
+        best = share[np.array(mean) == max(mean)]
+        text += f" It is best at a share of {best[0]:.2f}"
+        text += "." if len(best) == 1 else f", and as good at others up to {best[-1]:.2f}."
     return numbers("Figure 6", site, about, entries), text
 
 

@@ -102,8 +102,8 @@ class Dataset:
     def inputs(self, which: slice | np.ndarray) -> Float[np.ndarray, "batch ..."]:
         """The model's input for some of the images: preprocessed, float32, finite."""
         stored = np.asarray(self.images[which])
-        images = stored if self.preprocess is None else self.preprocess(stored)
         with np.errstate(over="ignore"):  # an overflow is infinite: refused below
+            images = stored if self.preprocess is None else self.preprocess(stored)
             images = np.asarray(images, np.float32)
         start = (which.start or 0) if isinstance(which, slice) else None
         _refuse_not_finite(images, start)

@@ -156,6 +156,9 @@ BAD_DATA = {
     "an empty data set": ({"images": NAN[:0], "labels": np.zeros(0, int)}, "it has no images"),
     "images of another size": ({"images": np.zeros((30, 5, 5))}, "784 numbers; found 5x5"),
     "one class only": ({"labels": np.zeros(30, int)}, "all of one class"),
+    "a label of a billion": ({"labels": np.full(30, 10**9)}, "largest label is 1000000000"),
+    "labels that are one number": ({"labels": np.array(3)}, "labels (images,); found"),
+    "pixels too large for float32": ({"images": np.full((30, 784), 1e300)}, "NaN or infinite"),
     "labels that are no integers": ({"labels": np.zeros(30)}, "labels must be one integer"),
 }
 
@@ -205,9 +208,19 @@ def test_a_result_is_never_overwritten(monkeypatch, tmp_path):
     assert (tmp_path / "run" / "mine.txt").read_text() == "kept"
 
 
-@pytest.mark.parametrize("stopped_by", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
+@pytest.mark.parametrize(
+    "stopped_by",
+    [signal.SIGINT, signal.SIGTERM, signal.SIGKILL],
+    ids=["ctrl-c", "term", "kill"],
+)
 def test_an_interrupted_run_leaves_no_result(tmp_path, stopped_by):
-    command = [sys.executable, "-m", "experiments.quickstart", "--out", str(tmp_path / "run")]
+    # A shell's background jobs ignore ctrl-c and hand that on: undone first.
+    program = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("experiments.quickstart", run_name="__main__")
+"""
+    command = [sys.executable, "-c", program, "--out", str(tmp_path / "run")]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -219,7 +232,7 @@ def test_an_interrupted_run_leaves_no_result(tmp_path, stopped_by):
     assert process.returncode != 0
     assert out == ""
     assert not (tmp_path / "run").exists()
-    if stopped_by == signal.SIGINT:
+    if stopped_by != signal.SIGKILL:
         assert error == "interrupted: no result was written\n"
         assert list(tmp_path.iterdir()) == []
 

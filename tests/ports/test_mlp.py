@@ -136,6 +136,14 @@ BAD = {
         changed(linears_1_weight=np.ones((3, 9))),
         "linears.1 takes 9 inputs, but the layer before it has 4 units",
     ),
+    "no hidden layer": (
+        without(*(f"linears.{d}.{k}" for d in (1, 2) for k in ("weight", "bias"))),
+        "no hidden layer",
+    ),
+    "no units": (
+        changed(linears_2_weight=np.ones((0, 3)), linears_2_bias=np.ones(0)),
+        r"shape \(0, 3\)",
+    ),
     "NaN": (
         changed(linears_2_bias=np.array([1, np.nan])),
         "linears.2 has parameters that are NaN",
