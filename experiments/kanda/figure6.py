@@ -14,6 +14,7 @@ from jaxsel.sites import Model
 from .measure import SiteUnits
 from .wording import ALPHA, numbers, p_value
 
+FRACTIONS = tuple(np.linspace(0, 1, 11).tolist())  # of non-selective units
 FEWEST_CLASSES = 50  # with fewer, five guesses are nearly always enough
 
 
@@ -29,32 +30,29 @@ def figure_6(
 ) -> tuple[list[Number], Drawing]:
     """Accuracy by the share of non-selective units, one line per trial."""
     k = 5 if len(dataset.class_names) >= FEWEST_CLASSES else 1
-    fractions = tuple(np.linspace(0, 1, 11))
     figure, axes = plotting.panels(len(measured), height=3.0, sharey=True)
     found, details = [], []
     for ax, site in zip(axes[0], measured.values(), strict=True):
-        others = site.live & ~site.selective
-        n_units = len(site.live)
-        keep = min(default_keep(n_units), int(site.selective.sum()), int(others.sum()))
-        title = f"{site.site}: {keep} of {n_units} units kept"
+        keep = _keep(site)
         if keep < 2:
             ax.set_title(f"{site.site}: too few units")
             details.append(f"{site.site} has too few live units.")
             continue
-        total = len(dataset) * trials * len(fractions)
+        total = len(dataset) * trials * len(FRACTIONS)
         curve = mixture_curve(
             model,
             dataset,
             site.site,
             site.selective,
-            others,
+            site.live & ~site.selective,
             rng=rng,
             keep=keep,
-            fractions=fractions,
+            fractions=FRACTIONS,
             trials=trials,
             k=k,
             progress=progress(f"mixing units of {site.site}", total),
         )
+        title = f"{site.site}: {keep} of {len(site.live)} units kept"
         baseline = site.effects.baseline
         intact = (baseline.top1 if k == 1 else baseline.top5).sum() / baseline.images.sum()
         share = curve.n_non_selective / keep
@@ -77,6 +75,12 @@ def figure_6(
     return found, Drawing("figure_6", title, sentence, details)
 
 
+def _keep(site: SiteUnits) -> int:
+    """As many units as the paper keeps, in proportion; at most what either pool holds."""
+    pools = int(site.selective.sum()), int((site.live & ~site.selective).sum())
+    return min(default_keep(len(site.live)), *pools)
+
+
 def _statistics(site: str, share: np.ndarray, curve: MixtureCurve) -> tuple[list[Number], str]:
     """The half-and-half mixture against both ends, paired by trial: fixed beforehand."""
     accuracy = curve.accuracy
@@ -85,8 +89,13 @@ def _statistics(site: str, share: np.ndarray, curve: MixtureCurve) -> tuple[list
     about = f"{curve.keep} units of {site} kept"
     unit = "fraction of images"
     entries: list[tuple] = [
-        (f"mean_{at:.2f}", f"mean accuracy, share of non-selective units {at:.2f}", value, unit)
-        for at, value in zip(share, mean, strict=True)
+        (
+            f"mean_{near:.1f}",
+            f"mean accuracy, share of non-selective units {at:.2f}",
+            value,
+            unit,
+        )
+        for near, at, value in zip(FRACTIONS, share, mean, strict=True)
     ]
     ratio = float(np.median(curve.loss_ratio[:, half]))
     entries.append(
@@ -113,8 +122,8 @@ def _comparison(test: statistics.SignedRank, name: str, end: float) -> str:
     """How a mixture does against one kind of unit, in words, with the test."""
     if not test.n:
         return f"exactly that with {name} units only ({end:.3f})"
-    numbers = f"({end:.3f}; z = {test.z:.1f}, {p_value(test.p)})"
+    tested = f"({end:.3f}; z = {test.z:.1f}, {p_value(test.p)})"
     if test.p >= ALPHA:
-        return f"not clearly different from that with {name} units only {numbers}"
+        return f"not clearly different from that with {name} units only {tested}"
     word, agrees = ("higher", "as") if test.z > 0 else ("lower", "unlike")
-    return f"{word} than with {name} units only {numbers}, {agrees} in the paper"
+    return f"{word} than with {name} units only {tested}, {agrees} in the paper"

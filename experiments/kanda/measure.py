@@ -19,7 +19,8 @@ MEANINGS = {
     "csi": "category selectivity index (Kanda et al.), 0 to 1; NaN for a silent unit",
     "class_selectivity_index": "class selectivity index (Morcos et al.), 0 to 1",
     "sparseness": "sparseness over images (Vinje and Gallant), 0 to 1; NaN if silent",
-    "precision": "share of the commonest class among the strongest images, 0 to 1",
+    "precision": "share of the commonest class among the strongest images, 0 to 1; NaN if "
+    "silent",
     "percentage_of_zeros": "percent of the images to which the unit responds 0",
     "dead": "whether the unit responds 0 to every image",
     "best_class": "class of the image with the largest response",
@@ -119,7 +120,6 @@ def with_metrics(site: str, responses: UnitResponses, effects: UnitEffects) -> S
         "dead": responses.zeros == n_images,
     }
     arrays = {name: np.asarray(values) for name, values in by_metric.items()}
-    arrays["precision"] = np.where(arrays["dead"], np.nan, arrays["precision"])
     return SiteUnits(site, responses, effects, **arrays)
 
 

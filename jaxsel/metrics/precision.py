@@ -27,8 +27,9 @@ def precision(
 
     Returns:
         One number per unit, a fraction: `1 / n_classes` (no preference, equal classes) to
-        1. A unit that responds the same to every image, a silent one for example, has the
-        share of the most common class in the set. NaN where any response is NaN.
+        1. A unit that responds the same to every image has the share of the most common
+        class in the set; a silent unit, which prefers nothing, has NaN. NaN, too, where any
+        response is NaN.
 
     Raises:
         ValueError: `n_top` outside its range.
@@ -55,4 +56,5 @@ def precision(
     above_by_class = jnp.einsum("iu,ic->cu", above, members, precision="highest")
     tied_by_class = jnp.einsum("iu,ic->cu", tied, members, precision="highest")
     share = above_by_class + tied_by_class * (left / jnp.maximum(tied.sum(axis=0), 1))
-    return jnp.where(jnp.isnan(responses).any(axis=0), jnp.nan, share.max(axis=0) / n_top)
+    undefined = jnp.isnan(responses).any(axis=0) | (responses == 0).all(axis=0)
+    return jnp.where(undefined, jnp.nan, share.max(axis=0) / n_top)

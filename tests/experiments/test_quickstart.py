@@ -78,6 +78,7 @@ def test_the_page_is_self_contained_and_holds_every_number(result):
     assert [base64.b64decode(image) for image in images] == svgs
     summary = json.loads((result / "summary.json").read_text())
     assert all(f"<code>{key}</code>" in page for key in summary)
+    assert page.count("<code>figure_") + page.count("<code>table_") == len(summary)
     assert all(entry["meaning"] and entry["unit"] for entry in summary.values())
 
 
