@@ -23,6 +23,8 @@ class MLP(nnx.Module):
     parameters.
     """
 
+    extra_sites = ()
+
     def __init__(
         self,
         *,
@@ -37,8 +39,6 @@ class MLP(nnx.Module):
             nnx.Linear(n_in, n_out, rngs=rngs)
             for n_in, n_out in itertools.pairwise((n_inputs, *widths, n_classes))
         )
-
-    extra_sites = ()
 
     def __call__(
         self, images: Float[Array, "images ..."], tap: Tap = untouched
