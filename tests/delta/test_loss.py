@@ -42,7 +42,7 @@ def exact_change(logits, label, change):
         return float((sum(terms) / terms[label]).ln() - exact_loss(logits, label))
 
 
-def close(found, expected, atol=0.0):
+def assert_close(found, expected, atol=0.0):
     np.testing.assert_allclose(found, expected, rtol=FEW_ROUNDINGS, atol=atol)
 
 
@@ -64,7 +64,7 @@ def row(*numbers):
     ],
 )
 def test_loss_keeps_its_digits(logits, label):
-    close(cross_entropy(row(*logits), label), float(exact_loss(row(*logits), label)))
+    assert_close(cross_entropy(row(*logits), label), float(exact_loss(row(*logits), label)))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_change_keeps_sign_and_digits(logits, change):
     expected = exact_change(logits, 0, change)
     found = float(cross_entropy_change(logits, 0, change))
     assert np.sign(found) == np.sign(expected) or abs(expected) < SMALLEST
-    close(found, expected, atol=SMALLEST)
+    assert_close(found, expected, atol=SMALLEST)
 
 
 @pytest.mark.parametrize("target", [-0.5, 1.0])
@@ -102,7 +102,7 @@ def test_formulas_meet_where_one_takes_over_from_the_other(target, offset):
     """Two classes with P(other) = 3/4: s = 3/4 (e**d - 1) is steered by d."""
     logits = row(0, np.log(3))
     change = row(0, np.log1p((target + offset) / 0.75))
-    close(
+    assert_close(
         cross_entropy_change(logits, 0, change),
         exact_change(logits, 0, change),
     )

@@ -28,7 +28,7 @@ def dx(rng):
     return rng.uniform(-1, 1, size=(4, 5)).astype(np.float32)
 
 
-def close(found, expected):
+def assert_close(found, expected):
     # Five float32 products near 1 are summed.
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
 
@@ -41,12 +41,12 @@ def test_strict_names_the_primitive_without_a_rule(x, dx):
 def test_without_strict_a_warning_names_it_and_the_change_is_right(x, dx):
     with pytest.warns(UserWarning, match="'sin'"):
         found = delta(jnp.sin)(x, dx)
-    close(found, change64(x, dx, np.sin))
+    assert_close(found, change64(x, dx, np.sin))
 
 
 def test_a_primitive_of_unchanged_operands_needs_no_rule(x, dx):
     found = delta(lambda ab: jnp.sin(ab[0]) * ab[1], strict=True)((x, x), (None, dx))
-    close(found, np.sin(np.float64(x)) * dx)
+    assert_close(found, np.sin(np.float64(x)) * dx)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_leaf_that_is_none_does_not_change(x, dx):
         return parts["a"] * parts["b"] + parts["c"][0]
 
     found = delta(f, strict=True)({"a": x, "b": x, "c": [x]}, {"a": dx, "b": None, "c": [None]})
-    close(found, np.float64(x) * dx)
+    assert_close(found, np.float64(x) * dx)
 
 
 def test_nothing_changed_gives_exactly_zero(x):
@@ -117,13 +117,13 @@ def test_a_change_more_precise_than_the_value_is_refused():
 
 
 def test_under_jit(x, dx):
-    close(jax.jit(delta(dense_relu, strict=True))(x, dx), change64(x, dx))
+    assert_close(jax.jit(delta(dense_relu, strict=True))(x, dx), change64(x, dx))
 
 
 def test_under_vmap(x, rng):
     changes = rng.normal(size=(6, 4, 5)).astype(np.float32)
     together = jax.vmap(delta(dense_relu, strict=True), (None, 0))(x, changes)
-    close(together, np.stack([change64(x, dx) for dx in changes]))
+    assert_close(together, np.stack([change64(x, dx) for dx in changes]))
 
 
 def test_what_does_not_change_is_not_repeated_under_vmap(x, rng):
@@ -146,8 +146,8 @@ def test_gradient_by_the_change_is_the_gradient_where_it_leads(x, dx):
         return (np.float64(x) @ WEIGHT > 0) @ WEIGHT.T.astype(np.float64)
 
     by_x, by_dx = jax.grad(lambda *args: delta(dense_relu)(*args).sum(), (0, 1))(x, dx)
-    close(by_dx, slope(np.float64(x) + dx))
-    close(by_x, slope(np.float64(x) + dx) - slope(x))
+    assert_close(by_dx, slope(np.float64(x) + dx))
+    assert_close(by_x, slope(np.float64(x) + dx) - slope(x))
 
 
 def test_of_itself_is_the_second_difference(x, dx):
@@ -193,7 +193,7 @@ with_own_gradient.defvjp(lambda x: (dense_relu(x), x), lambda x, g: (g @ WEIGHT.
     ],
 )
 def test_walks_into_functions_that_hold_functions(f, x, dx):
-    close(delta(f, strict=True)(x, dx), change64(x, dx))
+    assert_close(delta(f, strict=True)(x, dx), change64(x, dx))
 
 
 def test_tiny_changes_keep_the_digits_that_subtraction_loses(x, dx):

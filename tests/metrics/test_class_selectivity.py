@@ -34,7 +34,7 @@ def index_loop(means, undefined):
     return np.array(found)
 
 
-def close(found, expected, n_classes):
+def assert_close(found, expected, n_classes):
     """The mean of the others carries n roundings, of which the index sees half at most."""
     np.testing.assert_allclose(found, expected, rtol=0, atol=(n_classes / 2 + 4) * ROUNDING)
 
@@ -52,7 +52,7 @@ def random_means(seed, n_classes, n_units=6):
 @settings(max_examples=25, deadline=None)
 def test_matches_loop(index, undefined, n_classes, seed):
     means = random_means(seed, n_classes)
-    close(index(means), index_loop(means, undefined), n_classes)
+    assert_close(index(means), index_loop(means, undefined), n_classes)
 
 
 @both
@@ -64,7 +64,7 @@ def test_matches_loop(index, undefined, n_classes, seed):
 def test_masked_is_sliced(index, undefined, present, seed):
     means = random_means(seed, 6)
     found = jax.jit(index)(means, where=np.array(present))
-    close(found, index_loop(means[present], undefined), 6)
+    assert_close(found, index_loop(means[present], undefined), 6)
 
 
 @both
@@ -93,7 +93,7 @@ def test_masked_is_sliced(index, undefined, present, seed):
 )
 def test_closed_forms(index, undefined, means, expected):
     del undefined
-    close(index(jnp.array(means, jnp.float32)[:, None]), [expected], len(means))
+    assert_close(index(jnp.array(means, jnp.float32)[:, None]), [expected], len(means))
 
 
 @both
@@ -125,7 +125,7 @@ def test_absent_class_does_not_count_though_its_mean_is_the_largest(index, undef
 def test_class_order_is_irrelevant(index, undefined, rng):
     del undefined
     means = random_means(1, 10)
-    close(index(means[rng.permutation(10)]), index(means), 10)
+    assert_close(index(means[rng.permutation(10)]), index(means), 10)
 
 
 @both
@@ -142,7 +142,7 @@ def test_an_offset_is_not_irrelevant(index, undefined):
     """3:1:1 is an index of 1/2, 4:2:2 one of 1/3."""
     del undefined
     means = jnp.array([[3.0], [1.0], [1.0]])
-    close(index(means + 1), [1 / 3], 3)
+    assert_close(index(means + 1), [1 / 3], 3)
 
 
 def gradient(means, where=None):

@@ -29,7 +29,7 @@ def sparseness_loop(responses):
     return np.array(found)
 
 
-def close(found, expected, n_images):
+def assert_close(found, expected, n_images):
     """Two sums of n terms, one of them squared: 3 n roundings of a term of at most 1."""
     bound = (3 * n_images + 8) * ROUNDING / (1 - 1 / max(n_images, 2))
     np.testing.assert_allclose(found, expected, rtol=0, atol=bound)
@@ -47,7 +47,7 @@ def test_matches_loop_and_keeps_its_range(n_images, negative, firing, seed):
     responses = rng.normal(size=(n_images, 4)) * (rng.random((n_images, 4)) < firing)
     responses = (responses if negative else np.abs(responses)).astype(np.float32)
     found = np.asarray(sparseness(responses))
-    close(found, sparseness_loop(responses), n_images)
+    assert_close(found, sparseness_loop(responses), n_images)
     defined = found[~np.isnan(found)]
     assert ((defined >= 0) & (defined <= 1)).all()
 
@@ -59,7 +59,7 @@ def test_equal_responses_to_k_of_n_images(n_images, share):
     k = max(round(share * n_images), 1)
     responses = np.zeros((n_images, 1), np.float32)
     responses[:k] = 0.3
-    close(sparseness(responses), [(1 - k / n_images) / (1 - 1 / n_images)], n_images)
+    assert_close(sparseness(responses), [(1 - k / n_images) / (1 - 1 / n_images)], n_images)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_has_no_value(responses):
 
 def test_a_silent_unit_leaves_its_neighbours_alone():
     responses = jnp.array([[0.0, 1.0], [0.0, 0.0], [0.0, 0.0]])
-    close(sparseness(responses), [np.nan, 1], 3)
+    assert_close(sparseness(responses), [np.nan, 1], 3)
 
 
 def test_responses_that_cancel_are_of_sparseness_one_at_most():
@@ -85,18 +85,18 @@ def test_responses_that_cancel_are_of_sparseness_one_at_most():
 def test_scale_is_irrelevant_even_where_squares_leave_float32(scale, rng):
     responses = np.maximum(rng.normal(size=(20, 3)), 0).astype(np.float32)
     scaled = responses * np.float32(scale)
-    close(sparseness(scaled), sparseness(responses), 20)
+    assert_close(sparseness(scaled), sparseness(responses), 20)
 
 
 def test_an_offset_is_not_irrelevant():
     """One image of two is sparseness 1; 2 and 1 are (1 - 9/10) / (1/2) = 1/5."""
-    close(sparseness(jnp.array([[1.0], [0.0]])), [1], 2)
-    close(sparseness(jnp.array([[2.0], [1.0]])), [1 / 5], 2)
+    assert_close(sparseness(jnp.array([[1.0], [0.0]])), [1], 2)
+    assert_close(sparseness(jnp.array([[2.0], [1.0]])), [1 / 5], 2)
 
 
 def test_image_order_is_irrelevant(rng):
     responses = rng.gamma(0.5, size=(30, 3)).astype(np.float32)
-    close(sparseness(rng.permutation(responses)), sparseness(responses), 30)
+    assert_close(sparseness(rng.permutation(responses)), sparseness(responses), 30)
 
 
 @pytest.mark.parametrize("n_images", [1, 2, 50])
@@ -105,12 +105,12 @@ def test_running_sums_give_the_same(n_images, rng):
     responses[:, 0] = 0
     sums, squares = responses.sum(axis=0), np.square(responses).sum(axis=0)
     found = sparseness_from_sums(sums, squares, n_images)
-    close(found, sparseness_loop(responses), n_images)
+    assert_close(found, sparseness_loop(responses), n_images)
 
 
 @pytest.mark.data
 def test_real_responses_match_loop(data_folder):
     responses = np.load(data_folder / "vgg16_fc7/fc7_relu_144x4096.npy")
     found = sparseness(responses)
-    close(found, sparseness_loop(responses), 144)
+    assert_close(found, sparseness_loop(responses), 144)
     assert int(np.isnan(found).sum()) == 8  # silent units, counted outside jaxsel

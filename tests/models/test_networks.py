@@ -93,7 +93,7 @@ def small_mlp(seed=0):
     return models.build("mlp", seed=seed, n_inputs=6, widths=(5, 5), n_classes=3)
 
 
-def close(found, expected):
+def assert_close(found, expected):
     """Three layers of sums of six terms: 2e-6 of the largest number is some 30 roundings."""
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6 * np.abs(expected).max())
 
@@ -109,8 +109,8 @@ def test_mlp_matches_float64_at_every_site_for_images_of_any_shape(image):
     expected_logits, expected = mlp.forward(layers, np.asarray(images))
     logits, activations = forward(network, images)
     for site, reference in zip(network.sites, expected, strict=True):
-        close(activations[site], reference)
-    close(logits, expected_logits)
+        assert_close(activations[site], reference)
+    assert_close(logits, expected_logits)
 
 
 @pytest.mark.parametrize(
