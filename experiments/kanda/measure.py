@@ -103,21 +103,20 @@ def with_metrics(site: str, responses: UnitResponses, effects: UnitEffects) -> S
     """The units of a site with every metric, from recorded responses."""
     n_images = len(responses.labels)
     present = responses.class_counts > 0
-    means, sums = responses.class_means, responses.sums
+    means = responses.class_means
     # Precision's N is the number of images per class in the set.
     n_top = max(round(n_images / int(present.sum())), 1)
-    assert responses.per_image is not None
-    scale = np.sqrt(responses.sum_of_squares)
-    unit = np.where(scale == 0, 1, scale)
+    per_image = responses.per_image
+    assert per_image is not None
     by_metric = {
         "csi": metrics.category_selectivity_index(means, where=present),
         "class_selectivity_index": metrics.class_selectivity_index(means, where=present),
-        "sparseness": metrics.sparseness_from_sums(sums / unit, (scale / unit) ** 2, n_images),
-        "precision": metrics.precision(
-            responses.per_image, responses.labels, len(present), n_top
+        "sparseness": metrics.sparseness_from_sums(
+            responses.sums, responses.sum_of_squares, n_images
         ),
-        "percentage_of_zeros": 100 * responses.zeros / n_images,
-        "dead": responses.zeros == n_images,
+        "precision": metrics.precision(per_image, responses.labels, len(present), n_top),
+        "percentage_of_zeros": metrics.percentage_of_zeros(per_image),
+        "dead": metrics.dead_units(per_image),
     }
     arrays = {name: np.asarray(values) for name, values in by_metric.items()}
     return SiteUnits(site, responses, effects, **arrays)

@@ -1,6 +1,7 @@
 """Sparseness over images (Vinje and Gallant)."""
 
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
@@ -36,8 +37,8 @@ def sparseness(responses: Float[ArrayLike, "images units"]) -> Float[Array, " un
 
 
 def sparseness_from_sums(
-    sums: Float[ArrayLike, " units"],
-    sum_of_squares: Float[ArrayLike, " units"],
+    sums: Float[Array | np.ndarray, " units"],
+    sum_of_squares: Float[Array | np.ndarray, " units"],
     n_images: int,
 ) -> Float[Array, " units"]:
     """`sparseness` from running sums, for images that went by in a stream.
@@ -53,11 +54,12 @@ def sparseness_from_sums(
     >>> sparseness_from_sums(jnp.array([1.0]), jnp.array([1.0]), 5).tolist()
     [1.0]
     """
-    squares = jnp.asarray(sum_of_squares)
     if n_images < 2:
-        return jnp.full(squares.shape, jnp.nan)
-    silent = squares == 0
-    evenness = jnp.square(jnp.asarray(sums)) / (n_images * jnp.where(silent, 1, squares))
+        return jnp.full(sums.shape, jnp.nan)
+    silent = sum_of_squares == 0
+    # In the precision of the sums: float64 sums may leave float32, what becomes of them here
+    # does not.
+    evenness = jnp.asarray(sums * (sums / (sum_of_squares + silent)) / n_images)
     # Rounding can bring equal responses a last bit outside the range.
     index = jnp.clip((1 - evenness) / (1 - 1 / n_images), 0, 1)
     return jnp.where(silent, jnp.nan, index)
