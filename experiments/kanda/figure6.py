@@ -33,7 +33,8 @@ def figure_6(
     figure, axes = plotting.panels(len(measured), height=3.0, sharey=True)
     found, details = [], []
     for ax, site in zip(axes[0], measured.values(), strict=True):
-        keep = _keep(site)
+        others = site.live & ~site.selective
+        keep = default_keep(site.selective, others)
         if keep < 2:
             ax.set_title(f"{site.site}: too few units")
             details.append(f"{site.site} has too few live units.")
@@ -44,7 +45,7 @@ def figure_6(
             dataset,
             site.site,
             site.selective,
-            site.live & ~site.selective,
+            others,
             rng=rng,
             keep=keep,
             fractions=FRACTIONS,
@@ -73,12 +74,6 @@ def figure_6(
     )
     title = "Figure 6. Mixtures of selective and non-selective units"
     return found, Drawing("figure_6", title, sentence, details)
-
-
-def _keep(site: SiteUnits) -> int:
-    """As many units as the paper keeps, in proportion; at most what either pool holds."""
-    pools = int(site.selective.sum()), int((site.live & ~site.selective).sum())
-    return min(default_keep(len(site.live)), *pools)
 
 
 def _statistics(site: str, share: np.ndarray, curve: MixtureCurve) -> tuple[list[Number], str]:

@@ -59,7 +59,7 @@ def mixture_curve(
         selective: the pool of selective units.
         non_selective: the other pool; units in neither (silent ones) are always ablated.
         rng: draws the trials.
-        keep: units kept; by default `default_keep`, at most the size of each pool.
+        keep: units kept; by default `default_keep` of the pools.
         fractions: shares of non-selective units, 0 to 1.
         trials: curves.
         k: 1 or 5, for the accuracy.
@@ -88,25 +88,8 @@ def mixture_curve(
     >>> curve.accuracy[0, [0, -1]].tolist()  # two classes left; ties go to the first class
     [0.5, 0.75]
     """
-    if (selective & non_selective).any():
-        raise ValueError("a unit is in both pools")
-    pools = [np.flatnonzero(selective), np.flatnonzero(non_selective)]
-    smaller = min(len(pool) for pool in pools)
-    keep = min(default_keep(len(selective)), smaller) if keep is None else keep
-    if not 1 <= keep <= smaller:
-        raise ValueError(
-            f"cannot keep {keep} units of either kind: there are {len(pools[0])} selective "
-            f"and {len(pools[1])} non-selective ones"
-        )
-    if not all(0 <= fraction <= 1 for fraction in fractions):
-        raise ValueError(f"the fractions must be 0 to 1; found {list(fractions)}")
-    n_non_selective = np.round(np.asarray(fractions) * keep).astype(np.int64)
-    masks = np.zeros((trials, len(n_non_selective), len(selective)), bool)
-    for trial in range(trials):
-        of_selective, of_others = (rng.permutation(pool) for pool in pools)
-        for point, n in enumerate(n_non_selective):
-            masks[trial, point, of_others[:n]] = True
-            masks[trial, point, of_selective[: keep - n]] = True
+    keep = default_keep(selective, non_selective) if keep is None else keep
+    masks, n_non_selective = _masks(selective, non_selective, keep, fractions, trials, rng)
     effects = ablate_groups(
         model,
         dataset,
@@ -125,10 +108,35 @@ def mixture_curve(
     )
 
 
-def default_keep(n_units: int) -> int:
-    """As many of `n_units` as 1,000 are of the 4,096 units of the paper's layers.
+def default_keep(
+    selective: Bool[np.ndarray, " units"], non_selective: Bool[np.ndarray, " units"]
+) -> int:
+    """As many units as 1,000 are of the paper's 4,096, at most what either pool holds.
 
-    >>> default_keep(4096), default_keep(512)
-    (1000, 125)
+    >>> default_keep(np.arange(4096) < 2048, np.arange(4096) >= 2048)
+    1000
     """
-    return round(1000 / 4096 * n_units)
+    pools = int(selective.sum()), int(non_selective.sum())
+    return min(round(1000 / 4096 * len(selective)), *pools)
+
+
+def _masks(selective, non_selective, keep, fractions, trials, rng):
+    """Units kept, `(trials, points, units)`, and how many are non-selective, `(points,)`."""
+    if (selective & non_selective).any():
+        raise ValueError("a unit is in both pools")
+    pools = [np.flatnonzero(selective), np.flatnonzero(non_selective)]
+    if not 1 <= keep <= min(len(pool) for pool in pools):
+        raise ValueError(
+            f"cannot keep {keep} units of either kind: there are {len(pools[0])} selective "
+            f"and {len(pools[1])} non-selective ones"
+        )
+    if not all(0 <= fraction <= 1 for fraction in fractions):
+        raise ValueError(f"the fractions must be 0 to 1; found {list(fractions)}")
+    n_non_selective = np.round(np.asarray(fractions) * keep).astype(np.int64)
+    masks = np.zeros((trials, len(n_non_selective), len(selective)), bool)
+    for trial in range(trials):
+        of_selective, of_others = (rng.permutation(pool) for pool in pools)
+        for point, n in enumerate(n_non_selective):
+            masks[trial, point, of_others[:n]] = True
+            masks[trial, point, of_selective[: keep - n]] = True
+    return masks, n_non_selective

@@ -94,7 +94,8 @@ def test_accuracy_is_of_the_top_k(k, expected):
 @pytest.mark.parametrize("n_units, keep", [(4096, 1000), (512, 125), (84, 21)])
 def test_default_keep_is_the_share_of_the_paper(n_units, keep):
     """Kanda et al. (2020): 1,000 of 4,096."""
-    assert default_keep(n_units) == keep
+    first_half = np.arange(n_units) < n_units // 2
+    assert default_keep(first_half, ~first_half) == keep
 
 
 @pytest.mark.parametrize("pool, keep", [(4, 2), (1, 1)])
