@@ -7,7 +7,7 @@ carries, beside every value, its change, with one rule per primitive (`rules.py`
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,15 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from .rules import RULES, Step
 
 # Primitives that only hold a function: the walk goes on inside.
-NESTED = {"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2"}
+NESTED = {
+    "jit",
+    "pjit",
+    "closed_call",
+    "custom_jvp_call",
+    "custom_vjp_call",
+    "checkpoint",
+    "remat2",
+}
 
 
 def delta(f: Callable[[Any], Any], *, strict: bool = False) -> Callable[[Any, Any], Any]:
@@ -65,14 +73,15 @@ def delta(f: Callable[[Any], Any], *, strict: bool = False) -> Callable[[Any, An
                     f"dx has a leaf {d.dtype}{list(d.shape)} where x has "
                     f"{value.dtype}{list(value.shape)}"
                 )
-        moved = [d.dtype for d in changes if d is not None]
         closed, shapes = jax.make_jaxpr(f, return_shape=True)(x)
-        outputs = _walk(closed.jaxpr, closed.consts, values, changes, strict)
+        moved = [d.dtype for d in changes if d is not None]
+        precision = jnp.result_type(*moved) if moved else None
+        walk = _Walk(precision, strict)
         leaves = []
-        for value, d in outputs:
+        for value, d in walk.through(closed.jaxpr, closed.consts, values, changes):
             if not jnp.issubdtype(value.dtype, jnp.floating):
                 raise TypeError(f"the function returns {value.dtype}: it has no change")
-            dtype = jnp.result_type(*moved) if moved else value.dtype
+            dtype = value.dtype if precision is None else precision
             leaves.append(jnp.zeros(value.shape, dtype) if d is None else d)
         return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
@@ -86,52 +95,53 @@ def _fits(d: jax.Array, value: jax.Array) -> bool:
     return jnp.issubdtype(d.dtype, jnp.floating) and d.dtype.itemsize <= value.dtype.itemsize
 
 
-def _walk(
-    jaxpr: Jaxpr,
-    consts: Sequence[Any],
-    values: Sequence[Any],
-    changes: Sequence[Any],
-    strict: bool,
-) -> list[tuple[Any, Any]]:
-    """Value and change of every output; a change of None is exactly none."""
-    known = {var: (const, None) for var, const in zip(jaxpr.constvars, consts, strict=True)}
-    known |= dict(zip(jaxpr.invars, zip(values, changes, strict=True), strict=True))
+class _Walk(NamedTuple):
+    """What holds on the whole way: precision of the changes, and whether to be strict."""
 
-    def read(var: Any) -> tuple[Any, Any]:
-        if not isinstance(var, Literal):
-            return known[var]
-        aval: Any = var.aval
-        return jnp.asarray(var.val, aval.dtype), None
+    precision: Any
+    strict: bool
 
-    for eqn in jaxpr.eqns:
-        operands = [read(var) for var in eqn.invars]
-        moved = any(d is not None for _, d in operands)
-        inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
-        if moved and eqn.primitive.name in NESTED and inner is not None:
-            inside, its_consts = (inner, ())
-            if isinstance(inner, ClosedJaxpr):
-                inside, its_consts = inner.jaxpr, inner.consts
-            its_values, its_changes = zip(*operands, strict=True)
-            outputs = _walk(inside, its_consts, its_values, its_changes, strict)
-        else:
-            outputs = _apply(eqn, operands, moved, strict)
-        known |= dict(zip(eqn.outvars, outputs, strict=True))
-    return [read(var) for var in jaxpr.outvars]
+    def through(
+        self, jaxpr: Jaxpr, consts: Sequence[Any], values: Sequence[Any], changes: Sequence[Any]
+    ) -> list[tuple[Any, Any]]:
+        """Value and change of every output; a change of None is exactly none."""
+        known = {var: (const, None) for var, const in zip(jaxpr.constvars, consts, strict=True)}
+        known |= dict(zip(jaxpr.invars, zip(values, changes, strict=True), strict=True))
 
+        def read(var: Any) -> tuple[Any, Any]:
+            if not isinstance(var, Literal):
+                return known[var]
+            aval: Any = var.aval
+            return jnp.asarray(var.val, aval.dtype), None
 
-def _apply(eqn, operands, moved: bool, strict: bool) -> list[tuple[Any, Any]]:
-    """One primitive: its outputs and, where an operand moved, their changes."""
-    step, name = Step(eqn, operands), eqn.primitive.name
-    if not moved:
-        return [(out, None) for out in step.outputs]
-    changes = RULES[name](step) if name in RULES else None
-    if changes is None:
-        floating = all(jnp.issubdtype(out.dtype, jnp.floating) for out in step.outputs)
-        if strict or not floating:
-            raise ValueError(
-                f"delta has no rule for the primitive {name!r}, as it is used here: it knows "
-                f"{', '.join(sorted(RULES))}"
-            )
-        warnings.warn(f"delta has no rule for {name!r}: differenced", stacklevel=2)
-        changes = step.difference()
-    return list(zip(step.outputs, changes, strict=True))
+        for eqn in jaxpr.eqns:
+            operands = [read(var) for var in eqn.invars]
+            moved = any(d is not None for _, d in operands)
+            inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+            if moved and eqn.primitive.name in NESTED and inner is not None:
+                inside, its_consts = (inner, ())
+                if isinstance(inner, ClosedJaxpr):
+                    inside, its_consts = inner.jaxpr, inner.consts
+                outputs = self.through(inside, its_consts, *zip(*operands, strict=True))
+            else:
+                outputs = self.over(eqn, operands, moved)
+            known |= dict(zip(eqn.outvars, outputs, strict=True))
+        return [read(var) for var in jaxpr.outvars]
+
+    def over(self, eqn: Any, operands: list[tuple[Any, Any]], moved: bool):
+        """One primitive: its outputs and, where an operand moved, their changes."""
+        step, name = Step(eqn, operands, self.precision), eqn.primitive.name
+        if not moved:
+            return [(out, None) for out in step.outputs]
+        if step.only_discrete():
+            return list(zip(step.outputs, step.raw(*step.new_values), strict=True))
+        changes = RULES[name](step) if name in RULES else None
+        if changes is None:
+            if self.strict:
+                raise ValueError(
+                    f"delta has no rule for the primitive {name!r}, as it is used here: "
+                    f"jaxsel.delta.RULES has those it knows"
+                )
+            warnings.warn(f"delta has no rule for {name!r}: differenced", stacklevel=2)
+            changes = step.difference()
+        return list(zip(step.outputs, changes, strict=True))
