@@ -1,34 +1,24 @@
 """The exact effect of ablating every unit of a site, one unit at a time.
 
-Per batch of images the network runs once, in float64. What follows the site is then walked
-by `delta` for a chunk of units together: what does not depend on the unit stays float64, only
-what changes is computed per unit, in full float32. The changes of the loss are summed in
-float64 on the host.
+Batch by batch an engine computes the effects; here they are summed in float64 on the host.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
 from ..data.dataset import Dataset
-from ..delta.loss import (
-    ROUNDINGS,
-    cross_entropy_change,
-    cross_entropy_change_error,
-    label_rank,
-)
-from ..delta.transform import delta
 from ..forward import forward
-from ..intact import full_precision, in_float64, intact_pass, traceable
-from ..sites import Model, replaced
+from ..intact import traceable
+from ..sites import Model
 from .baseline import BaselineSums
 from .effects import UnitEffects
+from .generic import generic_pass
+from .sums import Sums
 
 
 def ablate_units(
@@ -85,28 +75,25 @@ def ablate_units(
     _check_units(chosen, n_units, site)
     values = _one_per_unit(replacement, len(chosen))
     n_classes = len(dataset.class_names)
-    intact, sums = BaselineSums(n_classes), _Sums(len(chosen), n_classes)
+    intact, sums = BaselineSums(n_classes), Sums(len(chosen), n_classes)
     network, chunk = traceable(model), min(chunk, len(chosen))
     precisions = set()
     with _pair_file(per_image, (len(dataset), len(chosen))) as pairs:
         for batch in dataset.batches(batch_size):
-            logits, activations = intact_pass(network, batch.images, (site,))
-            members = intact.add(np.asarray(logits), batch)
-            logits, activation = _same_precision(logits, activations[site], site)
-            precisions.add(str(logits.dtype))
-            known = (network, batch.images, batch.labels, logits, activation)
+            found = generic_pass(network, batch, site, chosen, values, chunk)
+            members = intact.add(found.logits, batch)
+            precisions.add(found.precision)
             images = slice(batch.start, batch.start + batch.n_images)
-            for start in range(0, len(chosen), chunk):
-                rows = np.arange(start, min(start + chunk, len(chosen)))
-                padded = np.resize(rows, chunk)
-                found = _changes(*known, chosen[padded], values[padded], site)
-                change, *others = (np.asarray(array)[: len(rows)] for array in found)
-                _refuse_no_number(change[:, batch.where], chosen[rows], site)
-                sums.add(rows, members, change, *others)
+            done = 0
+            for block in found.blocks:
+                change = block.change[:, batch.where]
+                _refuse_no_number(change, chosen[block.rows], site)
+                sums.add(block, members)
                 if pairs is not None:
-                    pairs[images, rows] = change[:, batch.where].T
+                    pairs[images, block.rows] = change.T
+                done += len(block.rows) * batch.n_images
                 if progress is not None:
-                    progress(images.start * len(chosen) + (rows[-1] + 1) * batch.n_images)
+                    progress(images.start * len(chosen) + done)
     return UnitEffects(
         site=site,
         units=chosen,
@@ -117,70 +104,9 @@ def ablate_units(
         baseline=intact.finish(),
         per_image=None if per_image is None else np.load(per_image, mmap_mode="r"),
         engine="generic",
-        precision=f"float32 changes of {' and '.join(sorted(precisions))} values",
+        precision=" and ".join(sorted(precisions)),
         replacement=replacement,
     )
-
-
-def _same_precision(logits: jax.Array, activation: jax.Array, site: str):
-    """Both in float64 or, where the network itself casts either to float32, both in that."""
-    for name, array in (("logits", logits), (site, activation)):
-        if array.dtype not in (np.float32, np.float64):
-            raise ValueError(
-                f"{name} of this network is {array.dtype}: ablation needs float32, as its "
-                "changes are far below the resolution of anything shorter"
-            )
-    if logits.dtype == activation.dtype:
-        return logits, activation
-    return logits.astype(np.float32), activation.astype(np.float32)
-
-
-def _changes(model, images, labels, logits, activation, units, values, site):
-    """`_traced_changes` in the precision of the intact pass."""
-    exact = logits.dtype == np.float64
-    with full_precision(), jax.enable_x64(exact):
-        if exact:
-            images = np.asarray(images, np.float64)
-        return _traced_changes(model, images, labels, logits, activation, units, values, site)
-
-
-@partial(jax.jit, static_argnames="site")
-def _traced_changes(model, images, labels, logits, activation, units, values, site):
-    """Loss change, its error, top-1 and top-5 change, each `(units, images)`.
-
-    Whatever does not depend on the unit has the precision of the activation; changes are
-    float32. In float32 throughout, a unit whose small response just crosses a threshold
-    after it would be known to a few digits only.
-    """
-    if logits.dtype == jnp.float64:
-        model = in_float64(model)
-
-    def after(replaced_activation):
-        return model(images, replaced(site, replaced_activation))
-
-    before, largest = label_rank(logits, labels), _largest(activation)
-    tolerance = ROUNDINGS * float(jnp.finfo(jnp.float32).eps) / 2
-
-    def of_unit(unit, value):
-        ablated = jnp.arange(activation.shape[-1]) == unit
-        moved = jnp.where(ablated, value - activation, 0).astype(jnp.float32)
-        change = delta(after, strict=True)(activation, moved)
-        loss_change = cross_entropy_change(logits, labels, change)
-        rank = label_rank(logits, labels, change, tolerance=tolerance)
-        # A response is known to some roundings of the largest one; its own relative error
-        # goes straight into its effect.
-        own = _largest(value - activation[..., unit])
-        known_to = ROUNDINGS * float(jnp.finfo(activation.dtype).eps) / 2 * largest
-        by_response = (known_to / jnp.where(own == 0, 1, own)).astype(jnp.float32)
-        return (
-            loss_change,
-            cross_entropy_change_error(logits, labels, change)
-            + by_response * jnp.abs(loss_change),
-            (rank < 1).astype(jnp.int8) - (before < 1).astype(jnp.int8),
-            (rank < 5).astype(jnp.int8) - (before < 5).astype(jnp.int8),
-        )
-
-    return jax.vmap(of_unit)(units, values)
 
 
 def _refuse_no_number(change: np.ndarray, units: np.ndarray, site: str) -> None:
@@ -189,28 +115,6 @@ def _refuse_no_number(change: np.ndarray, units: np.ndarray, site: str) -> None:
         raise FloatingPointError(
             f"the loss change of unit {units[~finite][0]} of {site} is NaN or infinite"
         )
-
-
-class _Sums:
-    """The running float64 sums of an ablation, per unit and class."""
-
-    def __init__(self, n_units: int, n_classes: int):
-        self.loss_change = np.zeros((n_units, n_classes))
-        self.top1_change = np.zeros((n_units, n_classes))
-        self.top5_change = np.zeros((n_units, n_classes))
-        self.error = np.zeros(n_units)
-
-    def add(self, rows, members, change, error, top1, top5) -> None:
-        """Count in a chunk of units over a batch of images."""
-        self.loss_change[rows] += change.astype(np.float64) @ members
-        self.error[rows] += error.astype(np.float64) @ members.sum(axis=1)
-        self.top1_change[rows] += top1 @ members
-        self.top5_change[rows] += top5 @ members
-
-
-def _largest(activation: jax.Array) -> jax.Array:
-    """The largest magnitude in each image's activation."""
-    return jnp.abs(activation).max(axis=tuple(range(1, activation.ndim)))
 
 
 def _unit_count(model: Model, dataset: Dataset, site: str) -> int:
