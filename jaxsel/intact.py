@@ -59,6 +59,29 @@ def intact_pass(
             return _forward32(network, np.asarray(images, np.float32), sites, read)
 
 
+def intact_activations(
+    model: Model, images: Float[np.ndarray, "images ..."], sites: Sequence[str]
+) -> dict[str, Array]:
+    """The activations alone: what follows the last of the sites is not computed.
+
+    Args:
+        model: as in `intact_pass`.
+        images: a batch.
+        sites: where.
+
+    >>> model = lambda images, tap: tap("half", images / 2)
+    >>> intact_activations(model, np.ones((1, 2), np.float32), ("half",))["half"].tolist()
+    [[0.5, 0.5]]
+    """
+    network, sites = traceable(model), tuple(sites)
+    with full_precision():
+        try:
+            with jax.enable_x64(True):
+                return _activations64(network, np.asarray(images, np.float64), sites)
+        except TypeError:
+            return _activations32(network, np.asarray(images, np.float32), sites)
+
+
 def full_precision() -> AbstractContextManager:
     """Products in full float32, on devices too that would round them to TF32 or bfloat16."""
     return jax.default_matmul_precision("float32")
@@ -104,3 +127,13 @@ def _forward32(model, images, sites, read):
 @partial(jax.jit, static_argnames=("sites", "read"))
 def _forward64(model, images, sites, read):
     return _forward32(in_float64(model), images, sites, read)
+
+
+@partial(jax.jit, static_argnames="sites")
+def _activations32(model, images, sites):
+    return forward(model, images, sites=sites)[1]
+
+
+@partial(jax.jit, static_argnames="sites")
+def _activations64(model, images, sites):
+    return _activations32(in_float64(model), images, sites)

@@ -52,7 +52,7 @@ def generic_pass(
             rows = np.arange(start, min(start + chunk, len(units)))
             padded = np.resize(rows, chunk)
             found = _changes(*known, units[padded], values[padded], site)
-            yield Block(rows, *(np.asarray(array)[: len(rows)] for array in found))
+            yield Block(rows, *(np.asarray(array)[: len(rows)].T for array in found))
 
     return Pass(np.asarray(logits), f"float32 changes of {exact.dtype} values", blocks())
 

@@ -14,6 +14,7 @@ from ..intact import full_precision, intact_pass, traceable
 from ..sites import Model, masked
 from .baseline import BaselineSums
 from .effects import GroupEffects
+from .sums import class_sums
 
 
 def ablate_groups(
@@ -62,16 +63,17 @@ def ablate_groups(
     network, chunk = traceable(model), min(chunk, n_groups)
     with full_precision():
         for batch in dataset.batches(batch_size):
-            members = intact.add(np.asarray(intact_pass(network, batch.images, ())[0]), batch)
+            intact.add(np.asarray(intact_pass(network, batch.images, ())[0]), batch)
+            labels = batch.labels[: batch.n_images]
             for start in range(0, n_groups, chunk):
                 rows = np.arange(start, min(start + chunk, n_groups))
                 padded = np.resize(rows, chunk)
                 chosen = {site: mask[padded] for site, mask in masks.items()}
                 found = _masked(network, batch.images, batch.labels, chosen)
-                losses, rank = (np.asarray(array)[: len(rows)] for array in found)
-                loss[rows] += losses.astype(np.float64) @ members
-                top1[rows] += (rank < 1) @ members
-                top5[rows] += (rank < 5) @ members
+                losses, rank = (np.asarray(a)[: len(rows), : len(labels)].T for a in found)
+                for total, values in ((loss, losses), (top1, rank < 1), (top5, rank < 5)):
+                    present, sums = class_sums(values, labels)
+                    total[np.ix_(rows, present)] += sums.T
                 if progress is not None:
                     progress(batch.start * n_groups + (rows[-1] + 1) * batch.n_images)
     if not np.isfinite(loss).all():

@@ -4,25 +4,25 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 
 class Block(NamedTuple):
     """The effects of some units on every image of a batch.
 
     Attributes:
-        rows: which of the units asked for.
+        units: which of those asked for, by position.
         change: of the loss, nats.
         error: estimate of the rounding error of the change.
         top1: 1 where an image is gained, -1 where one is lost.
         top5: likewise.
     """
 
-    rows: Int[np.ndarray, " rows"]
-    change: Float[np.ndarray, "rows images"]
-    error: Float[np.ndarray, "rows images"]
-    top1: Int[np.ndarray, "rows images"]
-    top5: Int[np.ndarray, "rows images"]
+    units: Int[np.ndarray, " units"]
+    change: Float[np.ndarray, "images units"]
+    error: Float[np.ndarray, "images units"]
+    top1: Int[np.ndarray, "images units"]
+    top5: Int[np.ndarray, "images units"]
 
 
 class Pass(NamedTuple):
@@ -40,18 +40,36 @@ class Pass(NamedTuple):
 
 
 class Sums:
-    """The running float64 sums of an ablation, per unit and class."""
+    """The running float64 sums of an ablation, per class and unit."""
 
     def __init__(self, n_units: int, n_classes: int):
-        self.loss_change = np.zeros((n_units, n_classes))
-        self.top1_change = np.zeros((n_units, n_classes))
-        self.top5_change = np.zeros((n_units, n_classes))
+        self.loss_change, self.top1_change, self.top5_change = (
+            np.zeros((n_classes, n_units)) for _ in range(3)
+        )
         self.error = np.zeros(n_units)
 
-    def add(self, block: Block, members: Float[np.ndarray, "images classes"]) -> None:
-        """Count in some units; `members` is 1 where an image counts for a class, else 0."""
-        rows = block.rows
-        self.loss_change[rows] += block.change.astype(np.float64) @ members
-        self.error[rows] += block.error.astype(np.float64) @ members.sum(axis=1)
-        self.top1_change[rows] += block.top1 @ members
-        self.top5_change[rows] += block.top5 @ members
+    def add(self, block: Block, labels: Int[np.ndarray, " counted"]) -> None:
+        """Count in some units; the images that count come first."""
+        n, units = len(labels), block.units
+        self.error[units] += block.error[:n].sum(axis=0, dtype=np.float64)
+        for total, values in (
+            (self.loss_change, block.change),
+            (self.top1_change, block.top1),
+            (self.top5_change, block.top5),
+        ):
+            present, sums = class_sums(values[:n], labels)
+            total[np.ix_(present, units)] += sums
+
+
+def class_sums(
+    values: Shaped[np.ndarray, "images units"], labels: Int[np.ndarray, " images"]
+) -> tuple[Int[np.ndarray, " present"], Float[np.ndarray, "present units"]]:
+    """The classes that have images, and the float64 sums over the images of each.
+
+    >>> present, sums = class_sums(np.array([[1.0], [2.0], [4.0]]), np.array([0, 2, 0]))
+    >>> present.tolist(), sums.ravel().tolist()
+    ([0, 2], [5.0, 2.0])
+    """
+    order = np.argsort(labels, kind="stable")
+    present, starts = np.unique(labels[order], return_index=True)
+    return present, np.add.reduceat(values[order], starts, axis=0, dtype=np.float64)
