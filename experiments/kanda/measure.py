@@ -6,7 +6,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from jaxsel import ablate_units, metrics, record
+from jaxsel import ablate_units, first_order, metrics, record
 from jaxsel.ablation import UnitEffects
 from jaxsel.data import Dataset
 from jaxsel.recording import UnitResponses
@@ -25,6 +25,7 @@ MEANINGS = {
     "dead": "whether the unit responds 0 to every image",
     "best_class": "class of the image with the largest response",
     "loss_change": "change of the summed loss when the unit is ablated, nats",
+    "first_order": "first-order estimate of loss_change from one backward pass, nats",
     "loss_change_error": "estimate of the rounding error of loss_change, nats",
     "loss_ratio": "loss_change in percent of the intact network's summed loss",
     "top1_change": "images gained (+) or lost (-) in the top 1",
@@ -40,6 +41,7 @@ class SiteUnits:
     site: str
     responses: UnitResponses
     effects: UnitEffects
+    first_order: np.ndarray
     csi: np.ndarray
     class_selectivity_index: np.ndarray
     sparseness: np.ndarray
@@ -95,11 +97,14 @@ def measure(
         n_units = len(responses[site].zeros)
         bar = progress(f"ablating {n_units} units of {site}", n_units * len(dataset))
         effects = ablate_units(model, dataset, site, progress=bar)
-        found[site] = with_metrics(site, responses[site], effects)
+        shortcut = first_order(model, dataset, site).sum(axis=1)
+        found[site] = with_metrics(site, responses[site], effects, shortcut)
     return found
 
 
-def with_metrics(site: str, responses: UnitResponses, effects: UnitEffects) -> SiteUnits:
+def with_metrics(
+    site: str, responses: UnitResponses, effects: UnitEffects, shortcut: np.ndarray
+) -> SiteUnits:
     """The units of a site with every metric, from recorded responses."""
     n_images = len(responses.labels)
     present = responses.class_counts > 0
@@ -119,7 +124,7 @@ def with_metrics(site: str, responses: UnitResponses, effects: UnitEffects) -> S
         "dead": metrics.dead_units(per_image),
     }
     arrays = {name: np.asarray(values) for name, values in by_metric.items()}
-    return SiteUnits(site, responses, effects, **arrays)
+    return SiteUnits(site, responses, effects, shortcut, **arrays)
 
 
 def unit_table(measured: Mapping[str, SiteUnits]) -> dict[str, np.ndarray | list[str]]:
@@ -128,6 +133,7 @@ def unit_table(measured: Mapping[str, SiteUnits]) -> dict[str, np.ndarray | list
         "site": lambda s: [s.site] * len(s.csi),
         "unit": lambda s: s.effects.units,
         "loss_change": lambda s: s.effects.total(),
+        "first_order": "first-order estimate of loss_change from one backward pass, nats",
         "loss_change_error": lambda s: s.effects.error,
         "top1_change": lambda s: s.effects.top1_change.sum(axis=1),
         "top5_change": lambda s: s.effects.top5_change.sum(axis=1),

@@ -3,7 +3,9 @@
 from .effects import Baseline as Baseline
 from .effects import GroupEffects as GroupEffects
 from .effects import UnitEffects as UnitEffects
+from .first_order import first_order as first_order
 from .groups import ablate_groups as ablate_groups
+from .masks import ablate_by_masks as ablate_by_masks
 from .mixture import MixtureCurve as MixtureCurve
 from .mixture import default_keep as default_keep
 from .mixture import mixture_curve as mixture_curve

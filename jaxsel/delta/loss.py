@@ -39,7 +39,8 @@ def cross_entropy(
     lead = logits - _at_label(logits, labels)
     others = _others(logits, labels)
     highest = jnp.max(lead, axis=-1, where=others, initial=-jnp.inf)
-    shift = jnp.maximum(highest, 0)
+    # The loss does not depend on the shift; at a tie a gradient through it would be wrong.
+    shift = jax.lax.stop_gradient(jnp.maximum(highest, 0))
     rest = jnp.sum(jnp.exp(lead - shift[..., None]), axis=-1, where=others)
     behind = shift + jnp.log(jnp.exp(-shift) + jnp.where(shift > 0, rest, 1))
     return jnp.where(shift > 0, behind, jnp.log1p(rest))

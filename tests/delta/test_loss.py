@@ -240,3 +240,13 @@ def test_rank_counts_the_classes_before_the_label(n_classes, seed):
     np.testing.assert_array_equal(
         label_rank(logits, labels, change), mlp.ranks(logits + change, labels)
     )
+
+
+@pytest.mark.parametrize(
+    "row", [[1.0, 1, 0], [1.0, 1, 1], [0.0, 2, 2], [30.0, 0, 0], [0.0, 30, 0]], ids=str
+)
+@pytest.mark.parametrize("label", [0, 1])
+def test_gradient_of_the_loss_is_the_softmax_less_the_label_at_ties_too(row, label):
+    found = jax.grad(lambda logits: cross_entropy(logits, label))(jnp.array(row))
+    expected = np.exp(row) / np.exp(row).sum() - (np.arange(3) == label)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-13)
