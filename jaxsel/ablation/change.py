@@ -53,44 +53,38 @@ def intact_logits(logits: Array, label: Array) -> IntactLogits:
 
 
 def effects(
-    intact: IntactLogits, i: Array, change: Float[Array, "units outputs"]
+    intact: IntactLogits, i: Array, e: Float[Array, "units outputs"]
 ) -> tuple[Array, Array, Array, Array]:
     r"""Loss change, its error, top-1 and top-5 change of image i, one of each per unit.
 
-    With $e_c = d_c - d_y$ and $s = \sum_{c \ne y} p_c (e^{e_c} - 1)$ the change of the loss
-    is $\log(1 + s)$; where $1 + s$ cancels or something overflows,
+    With $e_c = d_c - d_y$, the change of each logit less that of the label's, and
+    $s = \sum_{c \ne y} p_c (e^{e_c} - 1)$ the change of the loss is $\log(1 + s)$; where
+    $1 + s$ cancels or something overflows,
     `cross_entropy_change` in float64 takes over for that unit. The error is estimated as in
     `cross_entropy_change_error`, with $\sum r_c |e^{e_c} - 1|$, $r$ the shares, bounded by
-    $e^{2 \max |d|} - 1$ and by $2 + \sum r_c (e^{e_c} - 1)$.
+    $e^{\max |e|} - 1$ and by $2 + \sum r_c (e^{e_c} - 1)$.
 
     Args:
         intact: the images before.
         i: which of them.
-        change: $d$, of the logits; more outputs than there are classes count for nothing.
+        e: exactly 0 for the label; more outputs than there are classes count for nothing.
     """
-    kind, n_classes = change.dtype, intact.logits.shape[1]
+    kind, n_outputs = e.dtype, e.shape[1]
     image = jax.tree.map(lambda array: array[i], intact)
-    missing = change.shape[1] - n_classes
+    missing = n_outputs - intact.logits.shape[1]
     share = jnp.pad(image.share.astype(kind), (0, missing))
     lead = jnp.pad(image.lead.astype(kind), (0, missing), constant_values=-np.inf)
-    largest = jnp.max(jnp.abs(change), axis=1)
-    e = change - change[:, image.label][:, None]
+    largest = jnp.max(jnp.abs(e), axis=1)
 
     grown = jnp.sum(jnp.expm1(e) * share, axis=1).astype(jnp.float64)
     s = image.wrong * grown
-    hard = (s <= -0.5) | (largest > 40) | ((image.least < -80) & (largest > 0.5))
-    loss = lax.cond(
-        jnp.any(hard),
-        partial(_with_care, image),
-        lambda _, s, __: jnp.log1p(s),
-        change,
-        s,
-        hard,
-    )
+    hard = (s <= -0.5) | (largest > 80) | ((image.least < -80) & (largest > 1))
+    careful = partial(_with_care, image)
+    loss = lax.cond(jnp.any(hard), careful, lambda _, s, __: jnp.log1p(s), e, s, hard)
 
     u, v = (float(jnp.finfo(dtype).eps) / 2 for dtype in (jnp.float64, kind))
     wrong_after = jnp.clip(image.wrong * (1 + grown) * jnp.exp(-loss), 0, 1)
-    farthest = jnp.minimum(jnp.expm1(2 * largest), grown + 2)
+    farthest = jnp.minimum(jnp.expm1(largest), grown + 2)
     moved = jnp.minimum(2, 2 * image.wrong * farthest * jnp.exp(-loss))
     moved, wrong_after = (
         jnp.where(hard, most, bound) for bound, most in ((moved, 2), (wrong_after, 1))
@@ -99,7 +93,7 @@ def effects(
     error = ROUNDINGS * (by_logits * moved + 2 * v * largest * wrong_after)
 
     unsure = 2 * ROUNDINGS * v * largest.astype(kind)[:, None]
-    earlier = jnp.arange(change.shape[1]) < image.label
+    earlier = jnp.arange(n_outputs) < image.label
     # The smallest number makes a tie with an earlier class one that is lost.
     bar = jnp.where(earlier, -unsure - jnp.finfo(kind).tiny, unsure)
     rank = jnp.sum((lead + e > bar).astype(kind), axis=1)
@@ -107,8 +101,8 @@ def effects(
     return loss, error, *tops
 
 
-def _with_care(image: IntactLogits, change: Array, s: Array, hard: Array) -> Array:
-    exact = change[:, : image.logits.shape[0]].astype(jnp.float64)
+def _with_care(image: IntactLogits, e: Array, s: Array, hard: Array) -> Array:
+    exact = e[:, : image.logits.shape[0]].astype(jnp.float64)
     return jnp.where(
         hard,
         cross_entropy_change(image.logits, image.label, exact),
