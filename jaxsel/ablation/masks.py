@@ -79,7 +79,7 @@ def ablate_by_masks(
 
 
 def _cache(model, images, cached, site):
-    activations = _activations(model, images, sites=(cached, site))
+    activations = _activations(model, images, sites=tuple(dict.fromkeys((cached, site))))
     return activations[cached], activations[site].shape[-1]
 
 

@@ -1,21 +1,23 @@
 """Rules of truth values and integers, which carry their new value instead of a change."""
 
+import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from .step import Step, gap
+from .step import Step, exact_sum, gap
 
 
 def comparison(step: Step) -> list[Array]:
-    """Whether (x - y) + (dx - dy) is above, at or below 0.
+    """The new truth: x + dx less y + dy above, at or below 0.
 
-    x - y is exact where the two are close, and x + dx would be rounded.
+    With what rounds off in either sum, so that a value which becomes 0 is not one that
+    becomes 1e-9.
     """
     (x, y), (dx, dy) = step.values, step.changes
-    apart = gap(x, y)
-    moved = dx if dy is None else -dy if dx is None else dx - dy
-    sum_ = apart + moved.astype(apart.dtype)
-    return step.raw(sum_, lax.full_like(sum_, 0))
+    left, left_rest = _moved(x, dx)
+    right, right_rest = _moved(y, dy)
+    apart = gap(left, right) + (left_rest - right_rest)
+    return step.raw(apart, lax.full_like(apart, 0))
 
 
 def selection(step: Step) -> list[Array]:
@@ -27,8 +29,32 @@ def selection(step: Step) -> list[Array]:
     ]
     if new is None:
         return step.bind(chooser, *parts)
-    (after,), (change,) = step.raw(new, *cases), step.bind(new, *parts)
-    return [step.narrow(gap(after, step.outputs[0])) + change]
+    (chosen,), (change,) = step.raw(new, *cases), step.bind(new, *parts)
+    after, rest = _moved(chosen, change)
+    # Where the case is the same as before, its change goes through unrounded.
+    same = chosen == step.outputs[0]
+    switched = step.narrow(gap(after, step.outputs[0]) + rest)
+    return [jnp.where(same, change, switched)]
+
+
+def place_of_maximum(step: Step) -> list[Array]:
+    """The new place of the largest value, or the first of equals."""
+    return step.raw(_below_largest(step, *_moved(step.values[0], step.changes[0])))
+
+
+def place_of_minimum(step: Step) -> list[Array]:
+    """The new place of the smallest value, or the first of equals."""
+    return step.raw(-_below_largest(step, *_moved(-step.values[0], -step.changes[0])))
+
+
+def _below_largest(step: Step, moved: Array, rest: Array) -> Array:
+    largest = moved.max(axis=step.params["axes"], keepdims=True)
+    return gap(moved, largest) + rest
+
+
+def _moved(x: Array, dx: Array | None) -> tuple[Array, Array]:
+    """x + dx in the precision of x, and what rounds off."""
+    return exact_sum(x, jnp.zeros_like(x) if dx is None else dx.astype(x.dtype))
 
 
 def stepped(step: Step) -> list[Array]:

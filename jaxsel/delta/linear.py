@@ -6,7 +6,7 @@ import operator
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .step import Step, gap, is_discrete
+from .step import Step, gap, is_discrete, scaled
 
 
 def linear(step: Step) -> list[Array]:
@@ -49,10 +49,13 @@ def divide(step: Step) -> list[Array]:
     """(dx - (x / y) dy) / (y + dy)."""
     ((_, y), (dx, dy), (ratio,)) = step.values, step.changes, step.outputs
     if dy is None:
-        return step.bind(dx, y)
-    by_denominator = step.narrow(ratio) * dy
-    numerator = -by_denominator if dx is None else dx - by_denominator
-    return [numerator / step.narrow(y + dy)]
+        numerator, denominator = dx, step.narrow(y)
+    else:
+        by_denominator = scaled(step.narrow(ratio), dy)
+        numerator = -by_denominator if dx is None else dx - by_denominator
+        denominator = step.narrow(y + dy)
+    nothing = (numerator == 0) & (denominator == 0)
+    return [jnp.where(nothing, 0, numerator / jnp.where(nothing, 1, denominator))]
 
 
 def convert(step: Step) -> list[Array]:
@@ -79,12 +82,11 @@ def indexed(step: Step) -> list[Array]:
 
 def written(step: Step) -> list[Array] | None:
     """Linear in the array and in what is written or added to it, at places that stay."""
-    parts = []
-    for x, d in zip(step.values, step.changes, strict=True):
-        if is_discrete(x):
-            if d is not None:
-                return None
-            parts.append(x)
-        else:
-            parts.append(jnp.zeros(x.shape, step.dtype) if d is None else d)
-    return step.bind(*parts)
+    if any(d is not None and is_discrete(d) for d in step.changes):
+        return None
+    # The primitive holds a function of the values' own type.
+    parts = [
+        x if is_discrete(x) else jnp.zeros_like(x) if d is None else d.astype(x.dtype)
+        for x, d in zip(step.values, step.changes, strict=True)
+    ]
+    return [step.narrow(out) for out in step.raw(*parts)]

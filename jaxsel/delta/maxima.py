@@ -57,18 +57,6 @@ def axis_minimum(step: Step) -> list[Array]:
     return [-_less_gap(step, -dx, jnp.expand_dims(-m, axes), -x).max(axis=axes)]
 
 
-def place_of_maximum(step: Step) -> list[Array]:
-    """The new place: where dx_j - (m - x_j) is largest."""
-    (x,), (dx,), axes = step.values, step.changes, step.params["axes"]
-    return step.bind(_less_gap(step, dx, x.max(axis=axes, keepdims=True), x))
-
-
-def place_of_minimum(step: Step) -> list[Array]:
-    """The new place: where dx_j + (x_j - m) is smallest."""
-    (x,), (dx,), axes = step.values, step.changes, step.params["axes"]
-    return step.bind(-_less_gap(step, -dx, -x.min(axis=axes, keepdims=True), -x))
-
-
 def window_maximum(step: Step) -> list[Array] | None:
     """max_j(dx_j - (m - x_j)) over the places j of each window, padding as -inf."""
     (x,), (dx,), (m,) = step.values, step.changes, step.outputs

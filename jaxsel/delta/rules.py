@@ -11,15 +11,15 @@
 | exp | exp(x) expm1(dx) for dx <= 0.7, else exp(x + dx) - exp(x) |
 | log | log1p(dx / x) for dx / x > -1/2, else log((x + dx) / x) |
 | x^p | x^p expm1(p log((x + dx) / x)) where that exponent is within 0.7, else the difference |
-| square, sqrt | dx (x + (x + dx)); dx / (sqrt(x + dx) + sqrt(x)) |
+| square, sqrt | dx (2 x + dx); dx / (sqrt(x + dx) + sqrt(x)) |
 | logistic s | -s(-x) s(x + dx) expm1(-dx); where dx < 0, s(x) s(-x - dx) expm1(dx) |
 | tanh | 2 s(2x) - 1 |
 | erf, erfc | dx times the mean slope on the way for |dx| <= 0.7, else the difference |
-| comparison, argmax | the new value, from the gap: (x - y) + (dx - dy) against 0 |
+| comparison, argmax | the new value, from x + dx and what its rounding leaves out |
 | select, gather | change of the new case, plus the gap to the old one where it is another |
 | sign, floor, ceil, round | the difference |
 
-A change of exactly 0 gives exactly 0 everywhere.
+Where a value is finite, a change of exactly 0 gives exactly 0.
 
 Values and changes may differ in precision: gaps and ratios are taken between values as exact
 as they are, and rounded to the precision of the changes afterwards.
@@ -29,7 +29,7 @@ from collections.abc import Callable
 
 from jaxtyping import Array
 
-from .discrete import comparison, selection, stepped
+from .discrete import comparison, place_of_maximum, place_of_minimum, selection, stepped
 from .linear import (
     add,
     bilinear,
@@ -48,8 +48,6 @@ from .maxima import (
     clamp,
     maximum,
     minimum,
-    place_of_maximum,
-    place_of_minimum,
     window_maximum,
     window_minimum,
 )

@@ -4,13 +4,15 @@ Where a form would overflow or cancel another takes over, and what is not chosen
 of harmless numbers, so that its gradient is one too.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import erfc
 from jaxtyping import Array, Bool
 
-from .step import Step
+from .step import Step, exact_sum, scaled
 
 # exp(d) - 1 and the difference of two exponentials lose equally few digits here.
 SWITCH = 0.7
@@ -26,39 +28,46 @@ def exponential(step: Step) -> list[Array]:
     """exp(x) expm1(dx) for dx <= 0.7, else exp(x + dx) - exp(x), which cannot be 0 * inf."""
     (x,), (dx,) = step.values, step.changes
     small = dx <= SWITCH
-    product = _scaled(step.narrow(jnp.exp(x)), jnp.expm1(jnp.where(small, dx, 0)))
-    return [jnp.where(small, product, _difference(step, jnp.where(small, 0, dx)))]
+    product = scaled(step.narrow(jnp.exp(x)), jnp.expm1(jnp.where(small, dx, 0)))
+    difference = jnp.exp(x + jnp.where(small, 0, dx)) - jnp.exp(x)
+    return [jnp.where(small, product, step.narrow(difference))]
 
 
 def logarithm(step: Step) -> list[Array]:
     """log of the ratio (x + dx) / x; from 0 or into infinity log(x + dx) - log(x)."""
     (x,), (dx,) = step.values, step.changes
-    return [_log_change(step, x, dx)]
+    return [_log_change(step, x, dx, x + dx)]
 
 
 def logarithm_of_1_plus(step: Step) -> list[Array]:
-    """The same of 1 + x."""
+    """The same of 1 + x, where 1 + x + dx loses nothing that cancels."""
     (x,), (dx,) = step.values, step.changes
-    return [_log_change(step, 1 + x, dx)]
+    moved, rest = exact_sum(x, dx.astype(x.dtype))
+    return [_log_change(step, 1 + x, dx, (1 + moved) + rest)]
 
 
 def integer_power(step: Step) -> list[Array]:
-    """A square: dx (2 x + dx); else as any power."""
-    if step.params["y"] == 2:
+    """A square as such; an even power with x + dx on the side of x; else as any power."""
+    exponent = step.params["y"]
+    if exponent == 2:
         return square(step)
-    return [_power_change(step, step.params["y"])]
+    (x,), (dx,) = step.values, step.changes
+    if exponent % 2 == 0:
+        opposite = (x + dx) * jnp.sign(x) < 0
+        dx = jnp.where(opposite, -step.narrow(2 * x + dx), dx)
+    return [_power_change(step, exponent, dx)]
 
 
 def square(step: Step) -> list[Array]:
-    """dx (x + (x + dx))."""
+    """dx (2 x + dx)."""
     (x,), (dx,) = step.values, step.changes
-    return [dx * step.narrow(x + (x + dx))]
+    return [scaled(step.narrow(2 * x + dx), dx)]
 
 
 def power(step: Step) -> list[Array] | None:
     """x^p expm1(p log((x + dx) / x)) with an exponent that stays."""
     (_, exponent), (_, dp) = step.values, step.changes
-    return None if dp is not None else [_power_change(step, exponent)]
+    return None if dp is not None else [_power_change(step, exponent, step.changes[0])]
 
 
 def square_root(step: Step) -> list[Array]:
@@ -102,7 +111,7 @@ def complementary_error_function(step: Step) -> list[Array]:
     slope = sum(
         (w * jnp.exp(-jnp.square(x + t * way)) for t, w in QUADRATURE), start=jnp.zeros_like(x)
     )
-    short = -2 / np.sqrt(np.pi) * way * step.narrow(slope)
+    short = -2 / math.sqrt(math.pi) * way * step.narrow(slope)
     turned = jnp.where(x < 0, -1, 1)
     far = jnp.where(near, 0, dx)
     long = turned * step.narrow(erfc(turned * (x + far)) - erfc(turned * x))
@@ -120,23 +129,24 @@ def _logistic_change(step: Step, x: Array, dx: Array) -> Array:
     return step.narrow(product) * (jnp.expm1(-rise) + jnp.expm1(fall))
 
 
-def _log_change(step: Step, x: Array, dx: Array) -> Array:
-    log_ratio, known = _log_ratio(step, x, dx)
-    difference = _difference(step, jnp.where(known, 0, step.changes[0]))
+def _log_change(step: Step, x: Array, dx: Array, moved: Array) -> Array:
+    log_ratio, known = _log_ratio(step, x, dx, moved)
+    difference = _difference(step, jnp.where(known, 0, dx))
     return jnp.where(known, log_ratio, jnp.where(dx == 0, 0, difference))
 
 
-def _power_change(step: Step, exponent: Array | int) -> Array:
-    x, dx = step.values[0], step.changes[0]
-    log_ratio, known = _log_ratio(step, x, dx)
+def _power_change(step: Step, exponent: Array | int, dx: Array) -> Array:
+    x = step.values[0]
+    log_ratio, known = _log_ratio(step, x, dx, x + dx)
     by = step.narrow(jnp.asarray(exponent, x.dtype)) * log_ratio
-    near = known & (jnp.abs(by) <= SWITCH)
-    near |= dx == 0
-    product = _scaled(step.narrow(step.outputs[0]), jnp.expm1(jnp.where(near, by, 0)))
+    near = (known & (jnp.abs(by) <= SWITCH)) | (dx == 0)
+    product = scaled(step.narrow(step.outputs[0]), jnp.expm1(jnp.where(near, by, 0)))
     return jnp.where(near, product, _difference(step, jnp.where(near, 0, dx)))
 
 
-def _log_ratio(step: Step, x: Array, dx: Array) -> tuple[Array, Bool[Array, "..."]]:
+def _log_ratio(
+    step: Step, x: Array, dx: Array, moved: Array
+) -> tuple[Array, Bool[Array, "..."]]:
     """log((x + dx) / x), and where it is a number: x and x + dx of one sign and not 0.
 
     Below -1/2 of x, x + dx is exact and log1p(dx / x) is not: there the ratio itself.
@@ -145,14 +155,8 @@ def _log_ratio(step: Step, x: Array, dx: Array) -> tuple[Array, Bool[Array, "...
     share = dx / divisor
     known = (x != 0) & (share > -1) & (jnp.abs(step.narrow(share)) < jnp.inf)
     small = known & (share > -0.5)
-    ratio = jnp.where(known & ~small, (x + dx) / divisor, 1)
-    by_ratio = jnp.log(ratio)
-    return step.narrow(jnp.where(small, jnp.log1p(jnp.where(small, share, 0)), by_ratio)), known
-
-
-def _scaled(factor: Array, change: Array) -> Array:
-    """factor * change, where an infinite factor times no change is none."""
-    return jnp.where((change == 0) & jnp.isinf(factor), 0, factor * change)
+    ratio = jnp.log(jnp.where(known & ~small, moved / divisor, 1))
+    return step.narrow(jnp.where(small, jnp.log1p(jnp.where(small, share, 0)), ratio)), known
 
 
 def _difference(step: Step, dx: Array) -> Array:

@@ -88,6 +88,24 @@ def is_discrete(array: Any) -> bool:
     return jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool
 
 
+def is_real(array: Any) -> bool:
+    """Whether an array holds real numbers, integers or truth values."""
+    return is_discrete(array) or jnp.issubdtype(array.dtype, jnp.floating)
+
+
 def gap(a: Array, b: Array) -> Array:
     """a - b; between two infinities of the same sign there is none."""
     return jnp.where(a == b, 0, a - b)
+
+
+def exact_sum(a: Array, b: Array) -> tuple[Array, Array]:
+    """a + b rounded, and what the rounding left out (Knuth's two-sum); 0 at infinities."""
+    total = a + b
+    virtual = total - a
+    rest = (a - (total - virtual)) + (b - virtual)
+    return total, jnp.where(jnp.isfinite(total), rest, 0)
+
+
+def scaled(factor: Array, change: Array) -> Array:
+    """factor * change, where an infinite factor times no change is none."""
+    return jnp.where((change == 0) & jnp.isinf(factor), 0, factor * change)

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from .rules import RULES, Step
+from .rules import RULES
+from .step import Step, is_real
 
 # Primitives that only hold a function: the walk goes on inside.
 NESTED = {
@@ -44,12 +45,14 @@ def delta(f: Callable[[Any], Any], *, strict: bool = False) -> Callable[[Any, An
         may be None: it does not change. It may be of lower precision than `x`: then what
         does not depend on it is computed as exactly as `x` is, and only the changes are
         rounded. The result has the structure of `f(x)`; where nothing changes it is
-        exactly 0. It works under `jit`, `vmap` and `grad`.
+        exactly 0. It composes with `jit`, `vmap`, `grad` and itself. `delta.rules` lists
+        the primitives and their rules. Digits that `f` itself cancels are lost here too: a
+        variance as mean of squares less square of mean (Flax's `LayerNorm` unless
+        `use_fast_variance=False`) has a change of that kind.
 
     Raises:
-        ValueError: with `strict`, a primitive without a rule, which is named; without it,
-            such a primitive only if it returns truth values or integers, such as a
-            comparison of what moved.
+        ValueError: with `strict`, a primitive without a rule, which is named; complex
+            numbers in what moves.
         TypeError: `f` returns integers or truth values, or `dx` does not fit `x`.
 
     Warns:
@@ -58,6 +61,18 @@ def delta(f: Callable[[Any], Any], *, strict: bool = False) -> Callable[[Any, An
     >>> layer = lambda x: jax.nn.relu(2 * x + 1)
     >>> delta(layer)(jnp.array([1e8, -1.0]), jnp.array([1e-3, 1e-3])).tolist()
     [0.0020000000949949026, 0.0]
+
+    A model from elsewhere, and a change so small that only the derivative can check it:
+
+    >>> from flax import linen as nn
+    >>> block = nn.Sequential([nn.Dense(8), nn.gelu, nn.Dense(8), nn.softmax])
+    >>> weights = block.init(jax.random.key(0), jnp.ones(4))
+    >>> network = lambda x: block.apply(weights, x)
+    >>> x, dx = jnp.ones(4), jnp.array([0.0, 1e-5, 0.0, 0.0])
+    >>> slope = jax.jvp(network, (x,), (dx,))[1]
+    >>> right = lambda change: bool(jnp.allclose(change, slope, rtol=1e-3, atol=0))
+    >>> right(delta(network, strict=True)(x, dx)), right(network(x + dx) - network(x))
+    (True, False)
     """
 
     def change(x: Any, dx: Any) -> Any:
@@ -133,6 +148,8 @@ class _Walk(NamedTuple):
         step, name = Step(eqn, operands, self.precision), eqn.primitive.name
         if not moved:
             return [(out, None) for out in step.outputs]
+        if not all(map(is_real, (*step.values, *step.outputs))):
+            raise ValueError(f"delta is for real numbers: {name!r} has complex ones")
         if step.only_discrete():
             return list(zip(step.outputs, step.raw(*step.new_values), strict=True))
         changes = RULES[name](step) if name in RULES else None
