@@ -36,6 +36,7 @@ from .sums import Block, Pass
 
 # Rows of one product: bounds its memory where no pair is silent.
 MOST_ROWS = 4096
+# Rows of a weight that are float64 at a time: they stay in the processor's cache.
 BLOCK = 128
 
 
@@ -55,8 +56,9 @@ def dense_engine(
         values: what each unit's responses become.
         head: the layers after the site, as `dense_head` finds them.
     """
-    narrow = tuple(jnp.asarray(layer.weight, jnp.float32) for layer in head)
-    largest = jnp.abs(narrow[0]).max(axis=0)
+    narrow = [jnp.asarray(layer.weight, jnp.float32) for layer in head]
+    narrow[1:] = [_aligned(weight) for weight in narrow[1:]]
+    largest = _largest(narrow[0])
     span = _span(units, values, len(narrow[0]))
     sizes: list[list[int]] = []  # of rows and of columns, from the first batch
 
@@ -93,6 +95,12 @@ def _span(units: np.ndarray, values: np.ndarray, n_units: int) -> np.ndarray:
     np.minimum.at(low, units, values)
     np.maximum.at(high, units, values)
     return np.stack([low, high])
+
+
+@jax.jit
+def _largest(weight: Array) -> Array:
+    """The largest magnitude in each column."""
+    return jnp.abs(weight).max(axis=0)
 
 
 @jax.jit
@@ -160,7 +168,7 @@ def _through_relu(weights, units, change, z, possible, intact, sizes) -> Iterato
             _sizes([len(moving) for _, moving in images], MOST_ROWS, 4),
             _sizes([len(found) for found in columns], z.shape[1], 6),
         ]
-    second = _aligned(weights[1])
+    first, second = weights
     for i, moving in images:
         at = z[i, columns[i]]
         if len(at):
@@ -171,7 +179,7 @@ def _through_relu(weights, units, change, z, possible, intact, sizes) -> Iterato
                 *(columns[i], np.minimum(at, 0), -np.maximum(at, 0)),
                 fill=(0, -np.inf, 0),
             )
-            yield i, moving, _relu_image(weights[0], second, *rows, *found, intact, i)
+            yield i, moving, _relu_image(first, second, *rows, *found, intact, i)
 
 
 def _to_logits(weight, units, change, intact, sizes) -> Iterator[Job]:
