@@ -133,7 +133,6 @@ def unit_table(measured: Mapping[str, SiteUnits]) -> dict[str, np.ndarray | list
         "site": lambda s: [s.site] * len(s.csi),
         "unit": lambda s: s.effects.units,
         "loss_change": lambda s: s.effects.total(),
-        "first_order": "first-order estimate of loss_change from one backward pass, nats",
         "loss_change_error": lambda s: s.effects.error,
         "top1_change": lambda s: s.effects.top1_change.sum(axis=1),
         "top5_change": lambda s: s.effects.top5_change.sum(axis=1),

@@ -53,7 +53,10 @@ def intact_logits(logits: Array, label: Array) -> IntactLogits:
 
 
 def effects(
-    intact: IntactLogits, i: Array, e: Float[Array, "units outputs"]
+    intact: IntactLogits,
+    i: Array,
+    e: Float[Array, "units outputs"],
+    size: Float[Array, " units"] | None = None,
 ) -> tuple[Array, Array, Array, Array]:
     r"""Loss change, its error, top-1 and top-5 change of image i, one of each per unit.
 
@@ -68,6 +71,8 @@ def effects(
         intact: the images before.
         i: which of them.
         e: exactly 0 for the label; more outputs than there are classes count for nothing.
+        size: of the terms that each unit's e are the sums of: their roundings are relative
+            to it. By default to the largest |e|.
     """
     kind, n_outputs = e.dtype, e.shape[1]
     image = jax.tree.map(lambda array: array[i], intact)
@@ -90,9 +95,10 @@ def effects(
         jnp.where(hard, most, bound) for bound, most in ((moved, 2), (wrong_after, 1))
     )
     by_logits = u * (1 + jnp.abs(image.logits).max()) + v
-    error = ROUNDINGS * (by_logits * moved + 2 * v * largest * wrong_after)
+    size = largest if size is None else jnp.maximum(largest, size)
+    error = ROUNDINGS * (by_logits * moved + 2 * v * size * wrong_after)
 
-    unsure = 2 * ROUNDINGS * v * largest.astype(kind)[:, None]
+    unsure = 2 * ROUNDINGS * v * size[:, None]
     earlier = jnp.arange(n_outputs) < image.label
     # The smallest number makes a tie with an earlier class one that is lost.
     bar = jnp.where(earlier, -unsure - jnp.finfo(kind).tiny, unsure)

@@ -36,6 +36,9 @@ from .sums import Block, Pass
 
 # Rows of one product: bounds its memory where no pair is silent.
 MOST_ROWS = 4096
+# Every pair of sizes compiles a program, for some 0.3 s; in a batch with more operations than
+# this, less padding is worth it.
+WORTH_FINE_SIZES = 1e11
 # Rows of a weight that are float64 at a time: they stay in the processor's cache.
 BLOCK = 128
 
@@ -57,7 +60,8 @@ def dense_engine(
         head: the layers after the site, as `dense_head` finds them.
     """
     narrow = [jnp.asarray(layer.weight, jnp.float32) for layer in head]
-    narrow[1:] = [_aligned(weight) for weight in narrow[1:]]
+    if len(head) == 2:
+        narrow[1:] = [_aligned(narrow[1]), jnp.ptp(narrow[1], axis=1)]
     largest = _largest(narrow[0])
     span = _span(units, values, len(narrow[0]))
     sizes: list[list[int]] = []  # of rows and of columns, from the first batch
@@ -78,7 +82,8 @@ def dense_engine(
                 if len(head) == 1:
                     jobs = _to_logits(narrow[0], units, change, intact, sizes)
                 else:
-                    possible = np.asarray(z), np.asarray(z + reach > 0)
+                    # What is no number is possible, so that it is not passed over.
+                    possible = np.asarray(z), np.asarray(~(z + reach <= 0))
                     jobs = _through_relu(narrow, units, change, *possible, intact, sizes)
                 yield _collect(jobs, change, known_to)
 
@@ -164,11 +169,16 @@ def _through_relu(weights, units, change, z, possible, intact, sizes) -> Iterato
     images = list(_moving(change))
     columns = [np.flatnonzero(row) for row in possible]
     if not sizes:
+        flop = (
+            2.0
+            * weights[1].shape[1]
+            * sum(len(moving) * len(columns[i]) for i, moving in images)
+        )
+        n_rows, n_columns = (4, 6) if flop > WORTH_FINE_SIZES else (1, 2)
         sizes += [
-            _sizes([len(moving) for _, moving in images], MOST_ROWS, 4),
-            _sizes([len(found) for found in columns], z.shape[1], 6),
+            _sizes([len(moving) for _, moving in images], MOST_ROWS, n_rows),
+            _sizes([len(found) for found in columns], z.shape[1], n_columns),
         ]
-    first, second = weights
     for i, moving in images:
         at = z[i, columns[i]]
         if len(at):
@@ -179,30 +189,33 @@ def _through_relu(weights, units, change, z, possible, intact, sizes) -> Iterato
                 *(columns[i], np.minimum(at, 0), -np.maximum(at, 0)),
                 fill=(0, -np.inf, 0),
             )
-            yield i, moving, _relu_image(first, second, *rows, *found, intact, i)
+            yield i, moving, _relu_image(*weights, *rows, *found, intact, i)
 
 
 def _to_logits(weight, units, change, intact, sizes) -> Iterator[Job]:
     """Dense to logits: elementwise, in float64."""
     images = list(_moving(change))
     if not sizes:
-        sizes.append(_sizes([len(moving) for _, moving in images], MOST_ROWS, 4))
+        sizes.append(_sizes([len(moving) for _, moving in images], MOST_ROWS, 2))
     for i, moving in images:
         size = _size(len(moving), sizes[0])
-        rows, d = _pad(size, units[moving], change[i, moving], dtype=np.float64)
+        rows, d = _pad(size, units[moving], change[i, moving])
         yield i, moving, _logit_image(weight, rows, d, intact, i)
 
 
 @jax.jit
-def _relu_image(first, second, rows, d, columns, low, high, intact: IntactLogits, i):
+def _relu_image(first, second, spread, rows, d, columns, low, high, intact: IntactLogits, i):
     """Effects of the moving rows of image i."""
     gathered = first.at[rows[:, None], columns].get(mode="promise_in_bounds")
     gathered = lax.optimization_barrier(gathered)  # apart, both loops are faster on CPU
-    hidden = jnp.maximum(d[:, None] * gathered + low, high)
+    # In float64, so that a column which just crosses its threshold keeps its digits.
+    hidden = jnp.maximum(d[:, None] * gathered + low, high).astype(gathered.dtype)
+    size = jnp.sqrt(jnp.sum(jnp.square(hidden * spread[columns]), axis=1))
     gathered = second.at[columns].get(mode="promise_in_bounds")
     # Less the label's weights before the product, not its change after: two to four times
     # as exact.
-    return effects(intact, i, hidden @ (gathered - gathered[:, intact.label[i]][:, None]))
+    e = hidden @ (gathered - gathered[:, intact.label[i]][:, None])
+    return effects(intact, i, e, size)
 
 
 @jax.jit
@@ -237,12 +250,10 @@ def _size(n: int, sizes: Sequence[int]) -> int:
     return next(size for size in sizes if size >= n)
 
 
-def _pad(
-    size: int, index: np.ndarray, *arrays: np.ndarray, fill=(0, 0), dtype: Any = np.float32
-):
+def _pad(size: int, index: np.ndarray, *arrays: np.ndarray, fill=(0, 0)):
     """Indices and what belongs to them, filled up to a size."""
     out = [np.full(size, fill[0], np.int32)]
-    out += [np.full(size, value, dtype) for value in fill[1:]]
+    out += [np.full(size, value, np.float64) for value in fill[1:]]
     for target, source in zip(out, (index, *arrays), strict=True):
         target[: len(source)] = source
     return out

@@ -44,7 +44,7 @@ def generic_pass(
         chunk: units at a time.
     """
     logits, activations = intact_pass(model, batch.images, (site,))
-    exact, activation = _same_precision(logits, activations[site], site)
+    exact, activation = _same_precision(logits, activations[site])
     known = (model, batch.images, batch.labels, exact, activation)
 
     def blocks() -> Iterator[Block]:
@@ -57,14 +57,8 @@ def generic_pass(
     return Pass(np.asarray(logits), f"float32 changes of {exact.dtype} values", blocks())
 
 
-def _same_precision(logits: jax.Array, activation: jax.Array, site: str):
+def _same_precision(logits: jax.Array, activation: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Both in float64 or, where the network itself casts either to float32, both in that."""
-    for name, array in (("logits", logits), (site, activation)):
-        if array.dtype not in (np.float32, np.float64):
-            raise ValueError(
-                f"{name} of this network is {array.dtype}: ablation needs float32, as its "
-                "changes are far below the resolution of anything shorter"
-            )
     if logits.dtype == activation.dtype:
         return logits, activation
     return logits.astype(np.float32), activation.astype(np.float32)

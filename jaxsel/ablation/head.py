@@ -52,7 +52,7 @@ def dense_head(
         model: called as `model(images, tap)`.
         image: a batch of one, for its shape.
         site: after its ReLU; `(images, units)`.
-        activation: shape and type of the activation there, for one image.
+        activation: its shape for one image.
 
     Returns:
         The layers, or None where anything else follows: another activation function, a
@@ -71,8 +71,12 @@ def dense_head(
     def after(images, activation):
         return model(images, replaced(site, activation))
 
-    images = jax.ShapeDtypeStruct(image.shape, np.float32)
-    closed = jax.make_jaxpr(after)(images, activation)
+    # Two images: what differs between them is no bias of a layer.
+    images, two = (
+        jax.ShapeDtypeStruct((2, *shape[1:]), np.float32)
+        for shape in (image.shape, activation.shape)
+    )
+    closed = jax.make_jaxpr(after)(images, two)
     known = [_of_images, _Flow(())]
     try:
         (logits,) = _follow(closed.jaxpr, closed.consts, known)
@@ -103,6 +107,8 @@ def _follow(jaxpr: Jaxpr, consts: Any, operands: list[Any]) -> list[Any]:
         return known[var]
 
     for eqn in jaxpr.eqns:
+        if not eqn.outvars:  # a print
+            continue
         inputs = [read(var) for var in eqn.invars]
         inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
         flows = any(isinstance(one, _Flow) for one in inputs)
@@ -137,8 +143,9 @@ def _through(eqn: Any, inputs: list[Any]) -> _Flow:
     flows = [isinstance(one, _Flow) for one in inputs]
     flow = inputs[flows.index(True)]
     same = out.shape == eqn.invars[flows.index(True)].aval.shape and len(out.shape) == 2
-    widened = name == "convert_element_type" and jnp.issubdtype(out.dtype, jnp.floating)
-    if widened and out.dtype.itemsize >= eqn.invars[0].aval.dtype.itemsize:
+    if out.dtype not in (np.float32, np.float64):
+        raise _OtherwiseError
+    if name == "convert_element_type":
         return flow
     if (name in NOTHING or name == "reshape") and same and len(inputs) == 1:
         return flow
@@ -148,9 +155,9 @@ def _through(eqn: Any, inputs: list[Any]) -> _Flow:
         raise _OtherwiseError
     other = inputs[1 - flows.index(True)]
     if name in ("add", "add_any"):
-        return _biased(flow, jnp.broadcast_to(other(), out.shape)[0])
+        return _biased(flow, jnp.broadcast_to(other(), out.shape))
     if name == "sub" and flows[0]:
-        return _biased(flow, -jnp.broadcast_to(other(), out.shape)[0])
+        return _biased(flow, -jnp.broadcast_to(other(), out.shape))
     if name == "max" and len(flow.layers) == 1 and not flow.relu and not np.any(other()):
         return flow._replace(relu=True)
     raise _OtherwiseError
@@ -168,7 +175,7 @@ def _dense(flow: _Flow, dimension_numbers: Any, weight: Callable[[], Array]) -> 
 
 
 def _biased(flow: _Flow, by: Array) -> _Flow:
-    if not flow.layers or flow.relu:
+    if not flow.layers or flow.relu or not np.array_equal(by[0], by[1]):
         raise _OtherwiseError
     *before, (weight, bias) = flow.layers
-    return _Flow((*before, Dense(weight, bias + by)))
+    return _Flow((*before, Dense(weight, bias + by[0])))

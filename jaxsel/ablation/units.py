@@ -141,7 +141,15 @@ def _refuse_no_number(change: np.ndarray, units: np.ndarray, site: str) -> None:
 def _activation_shape(model: Model, dataset: Dataset, site: str) -> jax.ShapeDtypeStruct:
     """Shape and type of the activation at a site, for one image."""
     image = jax.ShapeDtypeStruct(dataset.inputs(slice(0, 1)).shape, np.float32)
-    _, activations = jax.eval_shape(lambda images: forward(model, images, sites=(site,)), image)
+    logits, activations = jax.eval_shape(
+        lambda images: forward(model, images, sites=(site,)), image
+    )
+    for name, array in (("logits", logits), (site, activations[site])):
+        if array.dtype not in (np.float32, np.float64):
+            raise ValueError(
+                f"{name} of this network is {array.dtype}: ablation needs float32, as its "
+                "changes are far below the resolution of anything shorter"
+            )
     return activations[site]
 
 
