@@ -50,13 +50,9 @@ def intact_pass(
     >>> str(logits.dtype)
     'float64'
     """
-    network, sites = traceable(model), named_sites(model, sites)
-    with full_precision():
-        try:
-            with jax.enable_x64(True):
-                return _forward64(network, np.asarray(images, np.float64), sites, read)
-        except TypeError:
-            return _forward32(network, np.asarray(images, np.float32), sites, read)
+    return _in_float64_if_it_can(
+        _forward64, _forward32, traceable(model), images, named_sites(model, sites), read
+    )
 
 
 def intact_activations(
@@ -73,13 +69,19 @@ def intact_activations(
     >>> intact_activations(model, np.ones((1, 2), np.float32), ("half",))["half"].tolist()
     [[0.5, 0.5]]
     """
-    network, sites = traceable(model), tuple(sites)
+    return _in_float64_if_it_can(
+        _activations64, _activations32, traceable(model), images, named_sites(model, sites)
+    )
+
+
+def _in_float64_if_it_can(run64, run32, network, images, *rest):
+    """The pass in float64, or in float32 for a network that float64 input breaks."""
     with full_precision():
         try:
             with jax.enable_x64(True):
-                return _activations64(network, np.asarray(images, np.float64), sites)
+                return run64(network, np.asarray(images, np.float64), *rest)
         except TypeError:
-            return _activations32(network, np.asarray(images, np.float32), sites)
+            return run32(network, np.asarray(images, np.float32), *rest)
 
 
 def full_precision() -> AbstractContextManager:

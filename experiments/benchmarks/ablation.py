@@ -8,7 +8,9 @@
 Heads of AlexNet's shape with made-up responses, 15 % and 21 % of them active, or the hidden
 layers of a trained network. In one run on one machine, by turns: jaxsel; masks in JAX; masks
 and rank-one updates in PyTorch, one unit at a time and in chunks of 4, 16 and 64; captum. The
-slow ones are timed on some of the units and scaled. Prints Markdown rows; `--out` writes all
+slow ones are timed on some of the units and scaled, their intact pass with them. What memory
+the first call of each adds depends on their order, as later ones use again what earlier ones
+freed. Prints Markdown rows; `--out` writes all
 numbers as JSON.
 """
 
@@ -17,7 +19,6 @@ import json
 import os
 import platform
 import statistics
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -34,6 +35,7 @@ from jaxsel.report import environment
 from .. import cli
 from . import peers
 from .heads import SITE, Head, alexnet_head, remaining_flop, trained_heads
+from .memory import PeakMemory
 
 CHUNKS = (1, 4, 16, 64)
 
@@ -74,8 +76,9 @@ def main(config: Config) -> None:
         f"commit {environment()['git_commit']}; n = {config.repeats}"
     )
     print(
-        "| head | images | method | seconds for all units: median [min, max] | peak memory, MB "
-        "| relative error: median | 99 % | worst | worst / sum of abs. changes | time / ours |"
+        "| head | images | method | seconds for all units: median [min, max] "
+        "| MB added by the first call | relative error: median | 99 % | worst "
+        "| worst / sum of abs. changes | time / ours |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
     found = []
@@ -255,37 +258,6 @@ def product_speed(rows: int, inner: int, columns: int) -> float:
         product(left, right).block_until_ready()
         times.append(time.perf_counter() - start)
     return 2.0 * rows * inner * columns / statistics.median(times[1:])
-
-
-class PeakMemory:
-    """Resident memory above that before, sampled; Linux only, elsewhere NaN."""
-
-    megabytes = float("nan")
-
-    def __enter__(self) -> "PeakMemory":
-        self.before, self.highest, self.over = resident(), 0.0, threading.Event()
-        self.thread = threading.Thread(target=self.watch)
-        self.thread.start()
-        return self
-
-    def watch(self) -> None:
-        """Until it is over, every 5 ms."""
-        while not self.over.wait(0.005):
-            self.highest = max(self.highest, resident())
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        self.thread.join()
-        self.megabytes = max(self.highest, resident()) - self.before
-
-
-def resident() -> float:
-    """Resident memory of this process, MB."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        return float("nan")
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 if __name__ == "__main__":

@@ -11,14 +11,13 @@ $d_{iu} W_{1,uj}$, where $d_{iu}$ is the replacement less $h_{iu}$. So
 - the rest is one product per image, $\max(d W_1 + \min(z, 0), -\max(z, 0)) \, W_2$.
 
 What is left out is exactly 0. $h$, $z$, the logits and the loss of the intact network are
-float64; the products are float32. Where the site is followed by the logits, there are no
-products, and all of it is float64.
+float64; the products are float32, or float64 with few classes. Where the site is followed by
+the logits, there are no products, and all of it is float64.
 
 Images are padded to a few sizes of (rows, columns), so that few programs are compiled.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -32,10 +31,13 @@ from ..intact import full_precision, intact_activations
 from ..sites import Model
 from .change import IntactLogits, effects, intact_logits
 from .head import Dense
+from .sizes import moving_units, pad, size_for, sizes_for
 from .sums import Block, Pass
 
 # Rows of one product: bounds its memory where no pair is silent.
 MOST_ROWS = 4096
+# With so few classes a product in float64 costs next to nothing.
+FEW_OUTPUTS = 100
 # Every pair of sizes compiles a program, for some 0.3 s; in a batch with more operations than
 # this, less padding is worth it.
 WORTH_FINE_SIZES = 1e11
@@ -59,37 +61,40 @@ def dense_engine(
         values: what each unit's responses become.
         head: the layers after the site, as `dense_head` finds them.
     """
-    narrow = [jnp.asarray(layer.weight, jnp.float32) for layer in head]
-    if len(head) == 2:
-        narrow[1:] = [_aligned(narrow[1]), jnp.ptp(narrow[1], axis=1)]
-    largest = _largest(narrow[0])
-    span = _span(units, values, len(narrow[0]))
+    span = _span(units, values, len(head[0].weight))
     sizes: list[list[int]] = []  # of rows and of columns, from the first batch
+    first, last = head[0].weight, head[-1].weight
+    exact = len(head) == 1 or last.shape[1] <= FEW_OUTPUTS
+    kind = np.float64 if exact else np.float32
+    with jax.enable_x64(True):
+        second = _aligned(jnp.asarray(last, kind))
+        largest, weights = _largest(first), (first, second, jnp.ptp(second, axis=1))
 
     def run(batch: Batch) -> Pass:
         activation = intact_activations(model, batch.images, (site,))[site]
         unit_error = ROUNDINGS * float(jnp.finfo(activation.dtype).eps) / 2
         h = np.asarray(activation, np.float64)
         change = values - h[:, units]
+        change[batch.n_images :] = 0  # copies that fill up the batch
         known_to = unit_error * np.abs(h).max(axis=1)
         with full_precision(), jax.enable_x64(True):
-            z, reach = _first_layer(h, head[0], span, largest)
-            logits = z if len(head) == 1 else _second_layer(z, head[1])
+            z = _layer(h, head[0])
+            logits = z if len(head) == 1 else _layer(jnp.maximum(z, 0), head[1])
 
         def blocks() -> Iterator[Block]:
             with full_precision(), jax.enable_x64(True):
                 intact = intact_logits(logits, batch.labels)
                 if len(head) == 1:
-                    jobs = _to_logits(narrow[0], units, change, intact, sizes)
+                    jobs = _to_logits(first, units, change, intact, sizes)
                 else:
+                    reach = _reach(h, first, span, largest)
                     # What is no number is possible, so that it is not passed over.
                     possible = np.asarray(z), np.asarray(~(z + reach <= 0))
-                    jobs = _through_relu(narrow, units, change, *possible, intact, sizes)
+                    jobs = _through_relu(weights, units, change, *possible, intact, sizes)
                 yield _collect(jobs, change, known_to)
 
-        precision = "float64" if len(head) == 1 else "float32"
-        values_are = "float64" if activation.dtype == np.float64 else "float32"
-        return Pass(np.asarray(logits), f"{precision} changes of {values_are} values", blocks())
+        precision = f"{np.dtype(kind)} changes of {activation.dtype} values"
+        return Pass(np.asarray(logits), precision, blocks())
 
     return run
 
@@ -105,56 +110,49 @@ def _span(units: np.ndarray, values: np.ndarray, n_units: int) -> np.ndarray:
 @jax.jit
 def _largest(weight: Array) -> Array:
     """The largest magnitude in each column."""
-    return jnp.abs(weight).max(axis=0)
+    return jnp.abs(weight).max(axis=0).astype(jnp.float32)
 
 
 @jax.jit
-def _first_layer(h: Array, layer: Dense, span: Array, largest: Array) -> tuple[Array, Array]:
-    """h @ weight + bias in float64, and how far some unit can move each of its columns."""
+def _layer(x: Array, layer: Dense) -> Array:
+    """x @ weight + bias in float64."""
+
+    def add(block: Array, of_x: Array, total: Array) -> Array:
+        return total + of_x @ block.astype(of_x.dtype)
+
+    bias = jnp.broadcast_to(layer.bias.astype(x.dtype), (len(x), len(layer.bias)))
+    return _by_rows(layer.weight, add, x, bias)
+
+
+@jax.jit
+def _reach(h: Array, weight: Array, span: Array, largest: Array) -> Array:
+    """How far some unit can move each column of the layer, or a little further."""
     most = jnp.maximum(jnp.abs(span[0] - h), jnp.abs(span[1] - h))
     most = jnp.where(span[0] <= span[1], most, 0).astype(jnp.float32)
     scale = jnp.max(most, axis=1, keepdims=True)
     shares = _power16(most / jnp.where(scale == 0, 1, scale))
     divisor = jnp.where(largest == 0, 1, largest)
 
-    def add(block: Array, of_h: Array, of_shares: Array, totals: tuple[Array, Array]):
-        by_norm = of_shares @ _power16(jnp.abs(block.astype(jnp.float32)) / divisor)
-        return totals[0] + of_h @ block.astype(h.dtype), totals[1] + by_norm
+    def add(block: Array, of_shares: Array, total: Array) -> Array:
+        return total + of_shares @ _power16(jnp.abs(block).astype(jnp.float32) / divisor)
 
-    n = len(layer.weight)
     # What underflows in float32 adds less than this.
-    start = jnp.full((len(h), len(divisor)), n * 2.0**-126, jnp.float32)
-    z, powers = _by_rows(layer.weight, add, (h, shares), (_rows_of(layer.bias, h), start))
-    return z, scale * largest * powers ** (1 / 16) * (1 + 1e-4)
+    start = jnp.full((len(h), len(divisor)), len(weight) * 2.0**-126, jnp.float32)
+    powers = _by_rows(weight, add, shares, start)
+    return scale * largest * powers ** (1 / 16) * (1 + 1e-4)
 
 
-@jax.jit
-def _second_layer(z: Array, layer: Dense) -> Array:
-    """The logits, in float64."""
-
-    def add(block: Array, of_z: Array, total: Array) -> Array:
-        return total + jnp.maximum(of_z, 0) @ block.astype(z.dtype)
-
-    return _by_rows(layer.weight, add, (z,), _rows_of(layer.bias, z))
-
-
-def _by_rows(weight: Array, add: Callable, inputs: tuple[Array, ...], total: Any) -> Any:
-    """A sum over blocks of rows of a weight, so that it is never there in float64."""
+def _by_rows(weight: Array, add: Callable, x: Array, total: Array) -> Array:
+    """A sum over blocks of rows of a weight: of what is made of it, only a block is there."""
     n_blocks = weight.shape[0] // BLOCK
 
-    def step(i: Array, total: Any) -> Any:
+    def step(i: Array, total: Array) -> Array:
         rows = lax.dynamic_slice_in_dim(weight, i * BLOCK, BLOCK, 0)
-        columns = (lax.dynamic_slice_in_dim(x, i * BLOCK, BLOCK, 1) for x in inputs)
-        return add(rows, *columns, total)
+        return add(rows, lax.dynamic_slice_in_dim(x, i * BLOCK, BLOCK, 1), total)
 
     if n_blocks:
         total = lax.fori_loop(0, n_blocks, step, total)
-    rest = slice(n_blocks * BLOCK, None)
-    return add(weight[rest], *(x[:, rest] for x in inputs), total)
-
-
-def _rows_of(bias: Array, like: Array) -> Array:
-    return jnp.broadcast_to(bias.astype(like.dtype), (len(like), len(bias)))
+    return add(weight[n_blocks * BLOCK :], x[:, n_blocks * BLOCK :], total)
 
 
 def _power16(x: Array) -> Array:
@@ -166,7 +164,7 @@ Job = tuple[int, np.ndarray, tuple[Array, ...]]  # image, moving units, their ef
 
 def _through_relu(weights, units, change, z, possible, intact, sizes) -> Iterator[Job]:
     """Dense, ReLU, Dense: one product per image over moving rows and possible columns."""
-    images = list(_moving(change))
+    images = list(moving_units(change, MOST_ROWS))
     columns = [np.flatnonzero(row) for row in possible]
     if not sizes:
         flop = (
@@ -176,16 +174,16 @@ def _through_relu(weights, units, change, z, possible, intact, sizes) -> Iterato
         )
         n_rows, n_columns = (4, 6) if flop > WORTH_FINE_SIZES else (1, 2)
         sizes += [
-            _sizes([len(moving) for _, moving in images], MOST_ROWS, n_rows),
-            _sizes([len(found) for found in columns], z.shape[1], n_columns),
+            sizes_for([len(moving) for _, moving in images], MOST_ROWS, n_rows),
+            sizes_for([len(found) for found in columns], z.shape[1], n_columns),
         ]
     for i, moving in images:
         at = z[i, columns[i]]
         if len(at):
-            rows = _pad(_size(len(moving), sizes[0]), units[moving], change[i, moving])
+            rows = pad(size_for(len(moving), sizes[0]), units[moving], change[i, moving])
             # A column of padding lies infinitely far below its threshold.
-            found = _pad(
-                _size(len(at), sizes[1]),
+            found = pad(
+                size_for(len(at), sizes[1]),
                 *(columns[i], np.minimum(at, 0), -np.maximum(at, 0)),
                 fill=(0, -np.inf, 0),
             )
@@ -194,12 +192,12 @@ def _through_relu(weights, units, change, z, possible, intact, sizes) -> Iterato
 
 def _to_logits(weight, units, change, intact, sizes) -> Iterator[Job]:
     """Dense to logits: elementwise, in float64."""
-    images = list(_moving(change))
+    images = list(moving_units(change, MOST_ROWS))
     if not sizes:
-        sizes.append(_sizes([len(moving) for _, moving in images], MOST_ROWS, 2))
+        sizes.append(sizes_for([len(moving) for _, moving in images], MOST_ROWS, 2))
     for i, moving in images:
-        size = _size(len(moving), sizes[0])
-        rows, d = _pad(size, units[moving], change[i, moving])
+        size = size_for(len(moving), sizes[0])
+        rows, d = pad(size, units[moving], change[i, moving])
         yield i, moving, _logit_image(weight, rows, d, intact, i)
 
 
@@ -209,7 +207,7 @@ def _relu_image(first, second, spread, rows, d, columns, low, high, intact: Inta
     gathered = first.at[rows[:, None], columns].get(mode="promise_in_bounds")
     gathered = lax.optimization_barrier(gathered)  # apart, both loops are faster on CPU
     # In float64, so that a column which just crosses its threshold keeps its digits.
-    hidden = jnp.maximum(d[:, None] * gathered + low, high).astype(gathered.dtype)
+    hidden = jnp.maximum(d[:, None] * gathered + low, high).astype(second.dtype)
     size = jnp.sqrt(jnp.sum(jnp.square(hidden * spread[columns]), axis=1))
     gathered = second.at[columns].get(mode="promise_in_bounds")
     # Less the label's weights before the product, not its change after: two to four times
@@ -223,40 +221,6 @@ def _logit_image(weight, rows, d, intact: IntactLogits, i):
     """Effects of the moving rows of image i: the difference to the label is exact."""
     gathered = weight.at[rows].get(mode="promise_in_bounds").astype(d.dtype)
     return effects(intact, i, d[:, None] * (gathered - gathered[:, intact.label[i]][:, None]))
-
-
-def _moving(change: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Image by image, at most `MOST_ROWS` of the units that move."""
-    for i, row in enumerate(change):
-        moving = np.flatnonzero(row)
-        for start in range(0, len(moving), MOST_ROWS):
-            yield i, moving[start : start + MOST_ROWS]
-
-
-def _sizes(found: Sequence[int], largest: int, n: int) -> list[int]:
-    """Sizes to pad to: what divides the sizes found into `n` parts, and steps beyond."""
-    sizes = {_up(size) for size in np.quantile(found or [1], np.arange(1, n + 1) / n)}
-    while max(sizes) < largest:
-        sizes.add(_up(1.25 * max(sizes)))
-    return sorted(sizes)
-
-
-def _up(n: float, step: int = 16) -> int:
-    """The next multiple of a step, at least one."""
-    return max(int(np.ceil(n / step)), 1) * step
-
-
-def _size(n: int, sizes: Sequence[int]) -> int:
-    return next(size for size in sizes if size >= n)
-
-
-def _pad(size: int, index: np.ndarray, *arrays: np.ndarray, fill=(0, 0)):
-    """Indices and what belongs to them, filled up to a size."""
-    out = [np.full(size, fill[0], np.int32)]
-    out += [np.full(size, value, np.float64) for value in fill[1:]]
-    for target, source in zip(out, (index, *arrays), strict=True):
-        target[: len(source)] = source
-    return out
 
 
 def _aligned(weight: Array, step: int = 64) -> Array:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -13,6 +12,7 @@ from ..delta.loss import cross_entropy
 from ..forward import forward
 from ..intact import full_precision, traceable
 from ..sites import Model, replaced
+from .checks import activation_shape, one_per_unit
 from .sums import class_sums
 
 
@@ -47,7 +47,7 @@ def first_order(
 
     Raises:
         KeyError: a site that this network does not have.
-        ValueError: replacements that do not fit.
+        ValueError: replacements that do not fit, a network in bfloat16.
         FloatingPointError: an estimate that is NaN or infinite.
 
     Source:
@@ -59,36 +59,31 @@ def first_order(
     [0.5, -0.5]
     """
     network = traceable(model)
-    totals: list[np.ndarray] = []
+    n_units = activation_shape(model, dataset, site).shape[-1]
+    values = one_per_unit(replacement, n_units)
+    total = np.zeros((len(dataset.class_names), n_units))
     with full_precision():
         for batch in dataset.batches(batch_size):
             labels = batch.labels[: batch.n_images]
-            found = _estimates(network, batch.images, batch.labels, replacement, site)
+            found = _estimates(network, batch.images, batch.labels, values, site)
             present, sums = class_sums(np.asarray(found)[: len(labels)], labels)
-            totals = totals or [np.zeros((len(dataset.class_names), sums.shape[1]))]
-            totals[0][present] += sums
+            total[present] += sums
             if progress is not None:
                 progress(batch.start + len(labels))
-    (total,) = totals
     if not np.isfinite(total).all():
         raise FloatingPointError(f"a first-order estimate at {site} is NaN or infinite")
     return total.T
 
 
 @partial(jax.jit, static_argnames="site")
-def _estimates(model, images, labels, replacement, site):
+def _estimates(model, images, labels, values, site):
     """Gradient times change, `(images, units)`."""
     _, activations = forward(model, images, sites=(site,))
     activation = activations[site]
-    by = jnp.asarray(replacement, activation.dtype)
-    if by.ndim and by.shape != activation.shape[-1:]:
-        raise ValueError(
-            f"replacement must be one number or one per unit, {activation.shape[-1]} here; "
-            f"found shape {by.shape}"
-        )
 
     def loss(seen):
         return cross_entropy(model(images, replaced(site, seen)), labels).sum()
 
-    product = jax.grad(loss)(activation) * (by - activation)
+    change = values.astype(activation.dtype) - activation
+    product = jax.grad(loss)(activation) * change
     return product.reshape(len(product), -1, product.shape[-1]).sum(axis=1)

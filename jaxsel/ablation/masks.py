@@ -17,6 +17,7 @@ from ..delta.loss import cross_entropy
 from ..forward import forward
 from ..intact import full_precision, traceable
 from ..sites import Model
+from .checks import activation_shape, check_units
 from .sums import class_sums
 
 NO_UNIT = -1
@@ -52,18 +53,27 @@ def ablate_by_masks(
         Changes of the loss, nats, summed over the images of each class. Their error is some
         roundings of the *loss*, not of the change.
 
+    Raises:
+        KeyError: a site that this network does not have.
+        ValueError: a unit that the site does not have, activations cached after it.
+        FloatingPointError: a loss change that is NaN or infinite.
+
     >>> model = lambda images, tap: tap("all", images)
     >>> dataset = Dataset(np.ones((1, 2), np.float32), np.array([0]), ("cat", "dog"))
     >>> ablate_by_masks(model, dataset, "all")[:, 0].round(3).tolist()
     [0.62, -0.38]
     """
+    if chunk < 1:
+        raise ValueError(f"chunk must be at least 1; found {chunk}")
     network, cached = traceable(model), cached or site
-    n_classes, total = len(dataset.class_names), None
+    n_units = activation_shape(model, dataset, site).shape[-1]
+    chosen = np.arange(n_units) if units is None else np.asarray(units)
+    check_units(chosen, n_units, site)
+    _check_order(model, dataset, cached, site)
+    total = np.zeros((len(dataset.class_names), len(chosen)))
     with full_precision():
         for batch in dataset.batches(batch_size):
-            cache, width = _cache(network, batch.images, cached, site)
-            chosen = np.arange(width) if units is None else units
-            total = np.zeros((n_classes, len(chosen))) if total is None else total
+            cache = _activation(network, batch.images, cached)
             labels = batch.labels[: batch.n_images]
             known = (network, batch.images, batch.labels, cache, replacement)
             run = partial(_losses, *known, site=site, cached=cached)
@@ -74,18 +84,25 @@ def ablate_by_masks(
                 change = np.asarray(change)[: len(rows), : len(labels)].T
                 present, sums = class_sums(change, labels)
                 total[np.ix_(present, rows)] += sums
-    assert total is not None  # a data set has at least one image
+    if not np.isfinite(total).all():
+        raise FloatingPointError(f"a loss change at {site} is NaN or infinite")
     return total.T
 
 
-def _cache(model, images, cached, site):
-    activations = _activations(model, images, sites=tuple(dict.fromkeys((cached, site))))
-    return activations[cached], activations[site].shape[-1]
+def _check_order(model: Model, dataset: Dataset, cached: str, site: str) -> None:
+    image = jax.ShapeDtypeStruct(dataset.inputs(slice(0, 1)).shape, np.float32)
+    order: list[str] = []
+    jax.eval_shape(lambda images: model(images, lambda name, x: order.append(name) or x), image)
+    if cached not in order[: order.index(site) + 1]:
+        raise ValueError(
+            f"cached must be {site} or before it, "
+            f"{', '.join(order[: order.index(site) + 1])}; found {cached}"
+        )
 
 
-@partial(jax.jit, static_argnames="sites")
-def _activations(model, images, sites):
-    return forward(model, images, sites=sites)[1]
+@partial(jax.jit, static_argnames="site")
+def _activation(model, images, site):
+    return forward(model, images, sites=(site,))[1][site]
 
 
 @partial(jax.jit, static_argnames=("site", "cached"))

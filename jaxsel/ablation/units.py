@@ -7,17 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
-import jax
 import numpy as np
 from jaxtyping import Float, Int
 
 from ..data.dataset import Dataset
-from ..forward import forward
-from ..intact import traceable
+from ..intact import full_precision, traceable
 from ..sites import Model
 from .baseline import BaselineSums
+from .checks import activation_shape, check_units, one_per_unit
 from .dense import dense_engine
 from .effects import UnitEffects
 from .generic import generic_pass
@@ -35,7 +33,7 @@ def ablate_units(
     per_image: Path | None = None,
     batch_size: int = 256,
     chunk: int = 32,
-    engine: Literal["dense", "generic"] | None = None,
+    engine: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> UnitEffects:
     """Take away each unit of a site in turn and say what it changes, exactly.
@@ -67,7 +65,7 @@ def ablate_units(
         KeyError: a site that this network does not have.
         ValueError: a unit that the site does not have, replacements that do not fit, labels
             that the network has no logit for, a network in bfloat16, an operation after the
-            site that `delta` has no rule for (`delta.rules` lists those it has).
+            site that `delta` has no rule for (the message lists those it has).
         FloatingPointError: a loss change that is NaN or infinite.
 
     >>> model = lambda images, tap: tap("all", images)
@@ -77,13 +75,16 @@ def ablate_units(
     """
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1; found {chunk}")
-    activation = _activation_shape(model, dataset, site)
+    if engine not in (None, "dense", "generic"):
+        raise ValueError(f"engine must be dense or generic; found {engine!r}")
+    activation = activation_shape(model, dataset, site)
     n_units = activation.shape[-1]
     chosen = np.arange(n_units) if units is None else np.asarray(units)
-    _check_units(chosen, n_units, site)
-    values = _one_per_unit(replacement, len(chosen))
+    check_units(chosen, n_units, site)
+    values = one_per_unit(replacement, len(chosen))
     network = traceable(model)
-    head = dense_head(model, dataset.inputs(slice(0, 1)), site, activation)
+    with full_precision():  # a weight may be a product itself
+        head = dense_head(model, dataset.inputs(slice(0, 1)), site, activation)
     if engine == "dense" and head is None:
         raise ValueError(
             f"the dense engine is for one or two dense layers with a ReLU between them after "
@@ -136,42 +137,6 @@ def _refuse_no_number(change: np.ndarray, units: np.ndarray, site: str) -> None:
         raise FloatingPointError(
             f"the loss change of unit {units[~finite][0]} of {site} is NaN or infinite"
         )
-
-
-def _activation_shape(model: Model, dataset: Dataset, site: str) -> jax.ShapeDtypeStruct:
-    """Shape and type of the activation at a site, for one image."""
-    image = jax.ShapeDtypeStruct(dataset.inputs(slice(0, 1)).shape, np.float32)
-    logits, activations = jax.eval_shape(
-        lambda images: forward(model, images, sites=(site,)), image
-    )
-    for name, array in (("logits", logits), (site, activations[site])):
-        if array.dtype not in (np.float32, np.float64):
-            raise ValueError(
-                f"{name} of this network is {array.dtype}: ablation needs float32, as its "
-                "changes are far below the resolution of anything shorter"
-            )
-    return activations[site]
-
-
-def _check_units(units: np.ndarray, n_units: int, site: str) -> None:
-    if units.ndim != 1 or not len(units) or units.dtype.kind not in "iu":
-        raise ValueError("units must be a list of at least one unit's number")
-    if units.min() < 0 or units.max() >= n_units:
-        raise ValueError(
-            f"{site} has the units 0 to {n_units - 1}; found {units.min()} to {units.max()}"
-        )
-
-
-def _one_per_unit(replacement: float | np.ndarray, n_units: int) -> np.ndarray:
-    values = np.asarray(replacement, np.float64)
-    if values.ndim and values.shape != (n_units,):
-        raise ValueError(
-            f"replacement must be one number or one per unit, {n_units} here; found "
-            f"shape {values.shape}"
-        )
-    if not np.isfinite(values).all():
-        raise ValueError("a replacement is NaN or infinite")
-    return np.broadcast_to(values, (n_units,))
 
 
 @contextmanager

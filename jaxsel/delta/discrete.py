@@ -58,5 +58,5 @@ def _moved(x: Array, dx: Array | None) -> tuple[Array, Array]:
 
 
 def stepped(step: Step) -> list[Array]:
-    """Constant between steps: the difference is exact, as x + dx is near a step at 0."""
+    """Constant between steps: the difference, with x + dx as it rounds."""
     return step.difference()

@@ -9,8 +9,16 @@ from hypothesis import strategies as st
 from jaxsel import ablate_units
 from tests.references import heads, mlp, mnist
 
+
+@pytest.fixture(autouse=True)
+def products_in_float32(request, monkeypatch):
+    """As with many classes; the trained networks have few, and float64."""
+    if "data" not in request.keywords:
+        monkeypatch.setattr("jaxsel.ablation.dense.FEW_OUTPUTS", 0)
+
+
 # Units, hidden units and classes. Every shape compiles programs: these are shared.
-SHAPES = [(1, 2, 12), (2, 17, 6), (9, 1, 2), (40, 40, 5)]
+SHAPES = [(1, 2, 12), (9, 1, 2), (40, 40, 5)]
 N_IMAGES = 12
 # Errors are measured against the sum over images of a unit's absolute changes; in networks
 # at random with a few images, of what the changes are before they cancel between classes.
@@ -86,13 +94,13 @@ def check_random(folder, biased, shape, seed, n_layers, leaky, silent, kind):
     check_case(network, data, kind, folder)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(**cases(st.sampled_from(SHAPES)))
 def test_random_heads_equal_brute_force(tmp_path_factory, **case):
     check_random(tmp_path_factory.getbasetemp(), True, **case)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(**cases(st.sampled_from(SHAPES)))
 def test_random_heads_without_biases_equal_brute_force(tmp_path_factory, **case):
     """Without its only active unit an image has all hidden columns, and all logits, at 0."""
@@ -168,9 +176,9 @@ def assert_same(one, other):
     np.testing.assert_array_equal(other.baseline.images, one.baseline.images)
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 36, 256])
+@pytest.mark.parametrize("batch_size", [1, 7, 36])
 def test_batch_size_changes_the_last_bits_at_most(network, data, batch_size, tmp_path):
-    """36 leaves a last batch of one image and 35 copies that do not count."""
+    """Beside all in one; 36 leaves a last batch of one image and 35 copies of it."""
     one, pairs = pairs_of(network, data, tmp_path)
     other, others = pairs_of(network, data, tmp_path, batch_size=batch_size)
     assert_same(one, other)
@@ -315,3 +323,14 @@ def test_units_are_right_to_a_millionth_on_all_test_and_many_training_images(
     else:
         dataset = mnist.training_images(data_folder, fraction).take(np.arange(6500))
     check_trained(data_folder, fraction, depth, dataset, np.arange(512))
+
+
+def test_with_few_classes_the_products_are_float64(monkeypatch):
+    """Two hidden columns that nearly cancel: float32 would leave seven digits of either."""
+    monkeypatch.setattr("jaxsel.ablation.dense.FEW_OUTPUTS", 2)
+    network = heads.head([[0.3, 0.7]], None, [[1, 0], [-3 / 7, 0]], None)
+    data = heads.dataset([[0.77]], [0], 2)
+    truth = heads.ablate(network, data, [0]).change.sum()
+    effects = ablate_units(network, data, "site", engine="dense")
+    assert effects.precision == "float64 changes of float64 values"
+    np.testing.assert_allclose(effects.total(), [truth], rtol=0, atol=1e-15)

@@ -7,6 +7,14 @@ import pytest
 from jaxsel import ablate_units
 from tests.references import heads
 
+
+@pytest.fixture(autouse=True)
+def products_in_float32(request, monkeypatch):
+    """As with many classes; the trained networks have few, and float64."""
+    if "data" not in request.keywords:
+        monkeypatch.setattr("jaxsel.ablation.dense.FEW_OUTPUTS", 0)
+
+
 # A float32 product, a few roundings of the change of the loss.
 SIX_DIGITS = 1e-6
 LAYERS = pytest.mark.parametrize("n_layers", [1, 2])

@@ -89,3 +89,9 @@ def test_an_estimate_that_is_no_number_is_refused():
 
     with pytest.raises(FloatingPointError, match="at in is NaN or infinite"):
         first_order(model, dataset, "in")
+
+
+def test_a_network_in_bfloat16_is_refused():
+    dataset = Dataset(np.ones((2, 3), np.float32), np.arange(2), tuple("abc"))
+    with pytest.raises(ValueError, match="is bfloat16"):
+        first_order(lambda im, tap: tap("in", im.astype(jnp.bfloat16)), dataset, "in")

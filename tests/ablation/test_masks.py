@@ -62,3 +62,25 @@ def test_masks_of_a_whole_layer_are_cached_before_it():
 def test_unknown_site_is_refused_with_a_list_of_the_sites(network, dataset):
     with pytest.raises(KeyError, match="unknown site fc9: this network has fc1, fc2"):
         ablate_by_masks(network, dataset, "fc9")
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"units": np.array([0, 12])}, "units 0 to 11; found 0 to 12"),
+        ({"units": np.array([-1])}, "found -1"),
+        ({"cached": "fc2"}, "cached must be fc1 or before it, fc1; found fc2"),
+        ({"chunk": 0}, "chunk must be at least 1"),
+    ],
+    ids=str,
+)
+def test_settings_that_do_not_fit_are_refused(network, dataset, settings, message):
+    with pytest.raises(ValueError, match=message):
+        ablate_by_masks(network, dataset, "fc1", **settings)
+
+
+def test_a_loss_that_is_no_number_is_refused(dataset):
+    broken = models.build("mlp", n_inputs=40, widths=(12,), n_classes=7)
+    broken.layers[1].bias[...] = np.full(7, np.nan, np.float32)
+    with pytest.raises(FloatingPointError, match="at fc1 is NaN"):
+        ablate_by_masks(broken, dataset, "fc1")

@@ -1,5 +1,6 @@
 """Effects of single units: by hand, and by float64 brute force, image by image."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -389,6 +390,7 @@ def test_unknown_site_is_refused_with_a_list_of_the_sites(network, dataset):
         ({"batch_size": 0}, "batch_size"),
         ({"chunk": 0}, "chunk must be at least 1"),
         ({"chunk": -1}, "chunk must be at least 1"),
+        ({"engine": "Dense"}, "engine must be dense or generic; found 'Dense'"),
     ],
     ids=str,
 )
@@ -423,6 +425,30 @@ def test_an_effect_that_is_no_number_is_refused(dataset):
 def test_a_primitive_without_a_rule_is_refused_by_name(dataset):
     with pytest.raises(ValueError, match="no rule for the primitive 'sin'"):
         ablate_units(lambda images, tap: jnp.sin(tap("hidden", images)), dataset, "hidden")
+
+
+@pytest.mark.parametrize("site", ["fc1", "fc2"])
+def test_units_of_an_image_may_go_in_several_parts(network, dataset, site, monkeypatch):
+    """With mean replacement every unit moves: twelve in three parts."""
+    means = np.full(len(ablate_units(network, dataset, site).units), 0.3)
+    whole = ablate_units(network, dataset, site, replacement=means, engine="dense")
+    monkeypatch.setattr("jaxsel.ablation.dense.MOST_ROWS", 5)
+    parts = ablate_units(network, dataset, site, replacement=means, engine="dense")
+    np.testing.assert_allclose(
+        parts.loss_change, whole.loss_change, rtol=0, atol=1e-6 * np.abs(whole.total()).max()
+    )
+    np.testing.assert_array_equal(parts.top1_change, whole.top1_change)
+
+
+def test_weights_in_float64_keep_their_digits():
+    """Two logits whose weights differ by 1e-12: the effect is known to that."""
+    weight = np.array([[1.0, 1.0 + 1e-12]])
+    dataset = Dataset(np.ones((1, 1), np.float32), np.array([0]), ("a", "b"))
+    with jax.enable_x64(True):
+        matrix = jnp.asarray(weight)
+        effects = ablate_units(lambda im, tap: tap("in", im) @ matrix, dataset, "in")
+    np.testing.assert_allclose(effects.total(), [-5e-13], rtol=1e-3)
+    assert effects.verdict() == ["improves"]
 
 
 # --- real networks ----------------------------------------------------------------------

@@ -38,6 +38,12 @@ def test_strict_names_the_primitive_without_a_rule(x, dx):
         delta(lambda x: dense_relu(jnp.sin(x)), strict=True)(x, dx)
 
 
+def test_the_table_of_rules_can_be_asked_for():
+    from jaxsel.delta import RULES
+
+    assert {"exp", "conv_general_dilated"} <= RULES.keys()
+
+
 def test_without_strict_a_warning_names_it_and_the_change_is_right(x, dx):
     with pytest.warns(UserWarning, match="'sin'"):
         found = delta(jnp.sin)(x, dx)

@@ -1,0 +1,46 @@
+"""What an ablation is asked for, checked before anything is computed."""
+
+import jax
+import numpy as np
+
+from ..data.dataset import Dataset
+from ..forward import forward
+from ..sites import Model
+
+
+def activation_shape(model: Model, dataset: Dataset, site: str) -> jax.ShapeDtypeStruct:
+    """Shape and type of the activation at a site, for one image."""
+    image = jax.ShapeDtypeStruct(dataset.inputs(slice(0, 1)).shape, np.float32)
+    logits, activations = jax.eval_shape(
+        lambda images: forward(model, images, sites=(site,)), image
+    )
+    for name, array in (("logits", logits), (site, activations[site])):
+        if array.dtype not in (np.float32, np.float64):
+            raise ValueError(
+                f"{name} of this network is {array.dtype}: ablation needs float32, as its "
+                "changes are far below the resolution of anything shorter"
+            )
+    return activations[site]
+
+
+def check_units(units: np.ndarray, n_units: int, site: str) -> None:
+    """Whether these are numbers of units that the site has."""
+    if units.ndim != 1 or not len(units) or units.dtype.kind not in "iu":
+        raise ValueError("units must be a list of at least one unit's number")
+    if units.min() < 0 or units.max() >= n_units:
+        raise ValueError(
+            f"{site} has the units 0 to {n_units - 1}; found {units.min()} to {units.max()}"
+        )
+
+
+def one_per_unit(replacement: float | np.ndarray, n_units: int) -> np.ndarray:
+    """The replacement of every unit, finite, in float64."""
+    values = np.asarray(replacement, np.float64)
+    if values.ndim and values.shape != (n_units,):
+        raise ValueError(
+            f"replacement must be one number or one per unit, {n_units} here; found "
+            f"shape {values.shape}"
+        )
+    if not np.isfinite(values).all():
+        raise ValueError("a replacement is NaN or infinite")
+    return np.broadcast_to(values, (n_units,))
