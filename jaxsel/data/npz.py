@@ -1,14 +1,17 @@
 """Images and labels from a NumPy `.npz` file."""
 
+import io
+import math
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from zipfile import BadZipFile, is_zipfile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
 
 from .dataset import Dataset, Preprocess
 
+BEST_COMPRESSION = 1032  # bytes out of one, at most, by the deflate algorithm
 LARGEST_LABEL = 100_000  # beyond it, a label is more likely a mistake than a class
 
 
@@ -71,10 +74,39 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path} is no .npz file, or is torn")
     try:
         # The stream is ours to close: NumPy leaves it open when the archive is refused.
+        with open(path, "rb") as stream, ZipFile(stream) as archive:
+            _refuse_false_sizes(archive)
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
     except (ValueError, EOFError, OSError, RuntimeError, BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} cannot be read as .npz: {error}") from error
+
+
+def _refuse_false_sizes(archive: ZipFile) -> None:
+    """Refuse arrays that say to be larger than they are: NumPy would make room for them."""
+    if len(set(archive.namelist())) < len(archive.namelist()):
+        raise ValueError("it has two arrays of one name")
+    for entry in archive.infolist():
+        if entry.file_size > BEST_COMPRESSION * entry.compress_size + 1024:
+            raise ValueError(f"{entry.filename} says to be larger than it can be")
+        with archive.open(entry) as member:
+            start = member.read(8)
+            if start[:6] != b"\x93NUMPY":
+                continue  # no array: NumPy hands it out as bytes
+            member = io.BytesIO(start + member.read(2**16))
+        header = _HEADERS.get(np.lib.format.read_magic(member))
+        if header is None:
+            raise ValueError(f"{entry.filename} has an unknown version")
+        shape, _, dtype = header(member)
+        if math.prod(shape) * dtype.itemsize != entry.file_size - member.tell():
+            raise ValueError(f"{entry.filename} has not the size that its shape needs")
+
+
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+    (3, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 def _class_names(arrays: Mapping[str, np.ndarray]) -> tuple[str, ...]:

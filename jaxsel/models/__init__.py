@@ -1,29 +1,54 @@
 """The networks, by name, and how they come back from a checkpoint."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 
 from .. import checkpoint
+from .alexnet import AlexNet as AlexNet
+from .alexnet_caffe import AlexNetCaffe as AlexNetCaffe
 from .alexnet_digits import AlexNetDigits as AlexNetDigits
+from .cnn7 import CNN7 as CNN7
+from .lenet import LeNet5 as LeNet5
 from .mlp import MLP as MLP
+from .resnet_cifar import ResNetCifar as ResNetCifar
+from .vgg import VGG as VGG
+from .vgg import VGG16, VGG19
+from .vgg_cifar import VGGCifar as VGGCifar
 
-NETWORKS = {"alexnet_digits": AlexNetDigits, "mlp": MLP}
+NETWORKS = {
+    "alexnet": AlexNet,
+    "alexnet_caffe": AlexNetCaffe,
+    "alexnet_digits": AlexNetDigits,
+    "caffenet": partial(AlexNetCaffe, pool_first=True),
+    "cnn7": CNN7,
+    "lenet5": LeNet5,
+    "mlp": MLP,
+    "resnet20": partial(ResNetCifar, blocks_per_stage=3),
+    "resnet32": partial(ResNetCifar, blocks_per_stage=5),
+    "resnet44": partial(ResNetCifar, blocks_per_stage=7),
+    "resnet56": partial(ResNetCifar, blocks_per_stage=9),
+    "vgg16": partial(VGG, convs_per_block=VGG16),
+    "vgg16_cifar": VGGCifar,
+    "vgg19": partial(VGG, convs_per_block=VGG19),
+}
 
 
 def build(name: str, *, seed: int = 0, **settings: Any) -> nnx.Module:
-    """A new network with random parameters.
+    """A new network with random parameters, in evaluation mode.
 
     Args:
-        name: `alexnet_digits` or `mlp`.
+        name: one of `NETWORKS`, such as `alexnet`, `vgg19`, `resnet20` or `mlp`.
         seed: of the initial parameters.
         **settings: what the network's class takes, such as `n_classes`.
 
     Returns:
-        The network; it has `sites` and is called as `model(images, tap)`.
+        The network; it has `sites` and `extra_sites` and is called as `model(images, tap)`.
 
     Raises:
         ValueError: an unknown name.
@@ -59,25 +84,75 @@ def load(path: Path | str) -> nnx.Module:
     ('fc1',)
     """
     manifest, arrays = checkpoint.read(Path(path))
-    network = _network(manifest["network"])
-    settings = manifest["settings"]
     try:
-        empty = nnx.eval_shape(lambda: network(rngs=nnx.Rngs(0), **settings))
-    except TypeError as error:
-        raise ValueError(
-            f"{path}: the network does not take the settings {settings}"
-        ) from error
-    graph, state = nnx.split(empty)
-    expected = checkpoint.named(nnx.to_pure_dict(state))
-    found = checkpoint.named(arrays)
-    for name in sorted(expected.keys() | found.keys()):
-        shapes = [tree[name].shape if name in tree else None for tree in (expected, found)]
-        if shapes[0] != shapes[1]:
+        return assemble(manifest["network"], manifest["settings"], arrays)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def assemble(name: str, settings: Mapping[str, Any], arrays: Mapping[str, Any]) -> nnx.Module:
+    """A network made of given arrays.
+
+    Args:
+        name: as in `build`.
+        settings: as in `build`.
+        arrays: nested dictionaries, as `nnx.to_pure_dict(nnx.state(network))` gives them.
+
+    Returns:
+        The network, its arrays in the dtypes given.
+
+    Raises:
+        ValueError: an unknown name or setting; an array too many or too few, or one of
+            another shape than the network needs: the message names it.
+
+    >>> network = build("mlp", n_inputs=4, widths=(3,), seed=1)
+    >>> same = assemble("mlp", {"n_inputs": 4, "widths": [3]}, arrays_of(network))
+    >>> bool((same(np.ones((1, 4))) == network(np.ones((1, 4)))).all())
+    True
+    """
+    graph, state = _empty(name, settings)
+    needed = shapes(name, settings)
+    found = {key: array.shape for key, array in checkpoint.named(arrays).items()}
+    for key in sorted(needed.keys() | found.keys()):
+        if found.get(key) != needed.get(key):
             raise ValueError(
-                f"{path}: {name} has shape {shapes[1]}, the network needs {shapes[0]}"
+                f"{key} has shape {found.get(key)}, the network needs {needed.get(key)}"
             )
     nnx.replace_by_pure_dict(state, jax.tree.map(jax.numpy.asarray, arrays))
     return nnx.merge(graph, state)
+
+
+def shapes(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shape of every array of a network by its path; nothing is computed.
+
+    Args:
+        name: as in `build`.
+        settings: as in `build`.
+
+    >>> shapes("mlp", {"n_inputs": 4, "widths": [3]})["layers/0/kernel"]
+    (4, 3)
+    """
+    _, state = _empty(name, settings)
+    named = checkpoint.named(nnx.to_pure_dict(state))
+    return {path: array.shape for path, array in named.items()}
+
+
+def arrays_of(network: nnx.Module) -> dict[str, Any]:
+    """Every array of a network, BatchNorm's running statistics included, by name.
+
+    >>> arrays_of(build("mlp", n_inputs=4, widths=(3,)))["layers"][0]["kernel"].shape
+    (4, 3)
+    """
+    return jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.state(network)))
+
+
+def n_parameters(network: nnx.Module) -> int:
+    """Numbers that training sets; BatchNorm's running statistics are not among them.
+
+    >>> n_parameters(build("lenet5"))
+    62006
+    """
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param)))
 
 
 # One compiled program per kind of network: built eagerly, a network takes seconds.
@@ -86,7 +161,16 @@ def _built(network, key, settings):
     return network(rngs=nnx.Rngs(key), **dict(settings))
 
 
-def _network(name: str) -> type:
+def _empty(name, settings):
+    """Graph and state of a network whose arrays are shapes only."""
+    network = _network(name)
+    try:
+        return nnx.split(nnx.eval_shape(lambda: network(rngs=nnx.Rngs(0), **settings)))
+    except TypeError as error:
+        raise ValueError(f"the network does not take the settings {settings}") from error
+
+
+def _network(name: str) -> Any:
     if not isinstance(name, str) or name not in NETWORKS:
         raise ValueError(f"unknown network {name!r}: possible are {', '.join(NETWORKS)}")
     return NETWORKS[name]

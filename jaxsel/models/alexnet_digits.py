@@ -4,6 +4,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from ..sites import Tap, untouched
+from .images import refuse_other_shapes
 
 
 class AlexNetDigits(nnx.Module):
@@ -31,9 +32,7 @@ class AlexNetDigits(nnx.Module):
         self, images: Float[Array, "images ..."], tap: Tap = untouched
     ) -> Float[Array, "images classes"]:
         """Logits of a batch of images, shape `(images, 8, 8, 1)`."""
-        if images.shape[1:] != (8, 8, 1):
-            shape = "x".join(str(n) for n in images.shape[1:])
-            raise ValueError(f"this network takes images of 8x8x1 numbers; found {shape}")
+        refuse_other_shapes(images, 8, 8, 1)
         x = tap("conv1", nnx.relu(self.conv1(images)))
         x = nnx.max_pool(x, (2, 2), strides=(2, 2))
         x = tap("conv2", nnx.relu(self.conv2(x)))
