@@ -10,11 +10,12 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 demo: $(VENV)/.core
 	$(BIN)/python -m experiments.quickstart
 
+# Compiling dominates, which uses one core: several processes share the tests.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m "slow or not slow"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -21,8 +21,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxsel import checkpoint, data, models, plotting
-from jaxsel.data import PREPROCESS, Dataset
+from jaxsel import data, models, plotting
+from jaxsel.data import Dataset
 from jaxsel.evaluation import best_images, evaluate
 from jaxsel.folders import finished_folder
 from jaxsel.training import fit
@@ -128,15 +128,9 @@ def ported(config: Config, progress) -> tuple[Any, Dataset, dict[str, Any]]:
     """A network from a checkpoint, and the images it is analysed on."""
     del progress
     assert config.weights is not None
-    manifest = checkpoint.read_manifest(config.weights)
-    name = manifest.get("preprocess")
-    if name not in PREPROCESS:
-        raise ValueError(
-            f"{config.weights} asks for the preprocessing {name!r}: known are "
-            f"{', '.join(PREPROCESS)}"
-        )
-    images = data.load(config.data, split=config.split, preprocess=PREPROCESS[name])
-    model = models.load(config.weights)
+    model, images, manifest, name = network_and_images(
+        config.weights, config.data, config.split
+    )
     sites_in_focus(config, model)
     kind = config.data.partition(":")[0] + (f", split {config.split}" if config.split else "")
     facts = {

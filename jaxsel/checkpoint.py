@@ -1,8 +1,9 @@
 """Checkpoints: orbax behind one door, with a manifest that says what is in them.
 
-A checkpoint is a folder with `arrays/` (orbax) and `manifest.json`. The manifest names the
-network, its settings and its source, and gives shape and SHA-256 of every array and every
-file, so that a torn, mixed up or edited checkpoint is refused instead of analysed.
+A checkpoint is a folder with `arrays/` (orbax), `manifest.json` and `manifest.sha256`. The
+manifest names the network, its settings and its source, and gives shape and SHA-256 of every
+array and every file, the last file that of the manifest: a checkpoint that is torn, mixed up
+or differs in one byte from what was written is refused instead of analysed.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ import orbax.checkpoint as ocp
 
 from .folders import finished_folder
 
-FORMAT = 1
+FORMAT = 2
 
 
 def write(path: Path, arrays: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,8 +27,8 @@ def write(path: Path, arrays: Mapping[str, Any], manifest: Mapping[str, Any]) ->
     Args:
         path: the folder to make; it must not hold anything yet.
         arrays: nested dictionaries of arrays.
-        manifest: `network`, `settings` and whatever else is known; the list of arrays and
-            the parameter count are added.
+        manifest: `network`, `settings`, `parameters` (numbers that training sets) and
+            whatever else is known; the list of arrays is added.
 
     Returns:
         The manifest as written.
@@ -36,24 +37,26 @@ def write(path: Path, arrays: Mapping[str, Any], manifest: Mapping[str, Any]) ->
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     place = Path(folder) / "weights"
     ...     arrays = {"head": {"bias": np.zeros(3, np.float32)}}
-    ...     written = write(place, arrays, {"network": "mlp", "settings": {}})
+    ...     about = {"network": "mlp", "settings": {}, "parameters": 3}
+    ...     written = write(place, arrays, about)
     ...     manifest, found = read(place)
-    >>> written["parameters"], manifest == written, found["head"]["bias"].shape
-    (3, True, (3,))
+    >>> manifest == written, found["head"]["bias"].shape
+    (True, (3,))
     """
     arrays = jax.tree.map(np.asarray, dict(arrays))
     listed = {name: _fingerprint(array) for name, array in named(arrays).items()}
     full = {
         "format": FORMAT,
         **manifest,
-        "parameters": sum(int(np.prod(entry["shape"])) for entry in listed.values()),
         "arrays": listed,
     }
     with finished_folder(path) as folder:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(folder / "arrays", arrays)
         full["files"] = _files(folder / "arrays")
-        (folder / "manifest.json").write_text(json.dumps(full, indent=2) + "\n")
+        text = json.dumps(full, indent=2) + "\n"
+        (folder / "manifest.json").write_text(text)
+        (folder / "manifest.sha256").write_text(_sha256(text.encode()) + "\n")
     return full
 
 
@@ -62,22 +65,26 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: no checkpoint there.
-        ValueError: a manifest that cannot be read or is of another format.
+        ValueError: a manifest that cannot be read, is of another format, or is not the one
+            that was written.
     """
-    file = Path(path) / "manifest.json"
+    file, checksum = Path(path) / "manifest.json", Path(path) / "manifest.sha256"
     if not file.is_file():
         raise FileNotFoundError(f"{path} is no checkpoint: there is no {file}")
+    content = file.read_bytes()
     try:
-        manifest = json.loads(file.read_text())
+        manifest = json.loads(content)
     except ValueError as error:
         raise ValueError(f"{file} cannot be read: {error}") from error
-    needed = {"format", "network", "settings", "arrays", "files"}
+    needed = {"format", "network", "settings", "parameters", "arrays", "files"}
     if not isinstance(manifest, dict) or not needed <= manifest.keys():
         raise ValueError(f"{file} is no manifest of jaxsel's")
     if not all(isinstance(manifest[key], dict) for key in ("settings", "arrays")):
         raise ValueError(f"{file} is damaged: its settings and arrays are no tables")
     if manifest["format"] != FORMAT:
         raise ValueError(f"{file} has format {manifest['format']!r}; possible is {FORMAT}")
+    if not checksum.is_file() or checksum.read_bytes() != f"{_sha256(content)}\n".encode():
+        raise ValueError(f"{file} is not what was written: its checksum is not {checksum.name}")
     return manifest
 
 
@@ -120,16 +127,19 @@ def named(tree: Mapping[str, Any]) -> dict[str, Any]:
 def _files(folder: Path) -> dict[str, str]:
     """SHA-256 of every file by its path in the folder."""
     return {
-        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        str(file.relative_to(folder)): _sha256(file.read_bytes())
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     }
 
 
 def _fingerprint(array: np.ndarray) -> dict[str, Any]:
-    data = np.ascontiguousarray(array)
     return {
         "shape": list(array.shape),
         "dtype": str(array.dtype),
-        "sha256": hashlib.sha256(data.tobytes()).hexdigest(),
+        "sha256": _sha256(np.ascontiguousarray(array).tobytes()),
     }
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

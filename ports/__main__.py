@@ -1,54 +1,133 @@
-"""Turn a file of weights into a checkpoint: `python -m ports mlp --file F --out DIR`.
+"""Turn a file of weights into a checkpoint: `python -m ports NAME --file F --out DIR`.
 
-Reads the file without executing anything in it, converts, checks that every key is used
+Reads the file without executing anything in it, converts, checks that every array is used
 once and every parameter filled once, writes the checkpoint with its manifest, reads it back
-and prints what it holds.
+and prints what it holds. `--download` fetches the published file first; it stays beside DIR.
 """
 
 import argparse
-import hashlib
+import re
 import sys
 from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
 from jaxsel import checkpoint, models
-from jaxsel.data.npz import read_arrays
+from jaxsel.data import PREPROCESS
+from jaxsel.folders import refuse_taken
 
-from . import mlp
+from .convert import PORTS, convert
+from .download import download, file_sha256
+from .published import PUBLISHED, UNKNOWN
+from .reading import FORMATS, read
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m ports", description=__doc__)
-    parser.add_argument("network", choices=["mlp"], help="which network the weights are of")
-    parser.add_argument("--file", type=Path, required=True, help="the weights, a .npz file")
+    parser.add_argument(
+        "network", choices=sorted(PORTS), metavar="NAME", help=", ".join(sorted(PORTS))
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--file", type=Path, help=f"the weights: {FORMATS}")
+    source.add_argument("--download", action="store_true", help="fetch the published weights")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to make")
+    parser.add_argument(
+        "--preprocess",
+        choices=sorted(PREPROCESS),
+        metavar="NAME",
+        help="what the network's images went through, if not what is usual for it: "
+        + ", ".join(sorted(PREPROCESS)),
+    )
     options = parser.parse_args(arguments)
     try:
-        manifest = port_mlp(options.file, options.out)
+        refuse_taken(options.out)
+        file = fetch(options.network, options.out) if options.download else options.file
+        manifest = port(options.network, file, options.out, options.preprocess)
     except (OSError, ValueError) as error:
         sys.exit(f"ports: {error}")
+    except KeyboardInterrupt:
+        sys.exit("ports: interrupted: no checkpoint was written")
+    settings = ", ".join(f"{key} {value}" for key, value in manifest["settings"].items())
     print(
-        f"{options.out}: {manifest['network']} {manifest['settings']}, "
+        f"{options.out}: {manifest['network']} ({settings}), "
         f"{manifest['parameters']:,} parameters\n"
-        f"source {manifest['source']}, sha256 {manifest['sha256']}\n"
-        f"preprocessing {manifest['preprocess']}"
+        f"source {manifest['source']}\n"
+        f"sha256 {manifest['sha256']}\n"
+        f"preprocessing {manifest['preprocess']}\n"
+        f"licence {manifest['licence']}"
     )
 
 
-def port_mlp(file: Path, out: Path) -> dict:
-    """Convert one file of an MLP, write it, and read it back."""
-    arrays, settings = mlp.convert(read_arrays(file))
+def port(name: str, file: Path, out: Path, preprocess: str | None = None) -> dict[str, Any]:
+    """Convert one file, write the checkpoint, and read it back.
+
+    Args:
+        name: one of `PORTS`.
+        file: as in `reading.read`. Where its name ends in `-` and eight hexadecimal digits,
+            as PyTorch names weights, its checksum must begin with them.
+        out: the checkpoint's folder.
+        preprocess: instead of the network's usual one.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        OSError: a file that cannot be read, or a folder that is taken.
+        ValueError: a file that is damaged or holds another network.
+    """
+    arrays = read(file)
+    sha256 = file_sha256(file)
+    promised = re.search(r"-([0-9a-f]{8})$", file.stem)
+    if promised and not sha256.startswith(promised[1]):
+        raise ValueError(
+            f"{file} is damaged: its sha256 begins with {sha256[:8]}, not with the "
+            f"{promised[1]} of its name"
+        )
+    try:
+        tree, settings = convert(name, arrays)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+    tree = jax.tree.map(lambda array: np.asarray(array, np.float32), tree)
+    published = PUBLISHED.get(name)
+    known = published is not None and sha256.startswith(published.sha256)
     manifest = {
-        "network": "mlp",
+        "network": name,
         "settings": settings,
-        "source": file.name,
-        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-        "licence": "not stated by the source: do not redistribute",
-        "preprocess": "unit_range",
+        "parameters": models.n_parameters(models.assemble(name, settings, tree)),
+        "source": published.url if known else file.name,
+        "sha256": sha256,
+        "licence": published.licence if known else UNKNOWN,
+        "preprocess": preprocess or PORTS[name].preprocess,
     }
-    written = checkpoint.write(out, arrays, manifest)
+    written = checkpoint.write(out, tree, manifest)
     models.load(out)
     return written
+
+
+def fetch(name: str, out: Path) -> Path:
+    """The published weights of a network, beside the checkpoint's folder."""
+    if name not in PUBLISHED:
+        raise ValueError(
+            f"no published weights of {name} are known; possible are "
+            f"{', '.join(sorted(PUBLISHED))}: give a file with --file"
+        )
+    published = PUBLISHED[name]
+    console = Console(stderr=True)
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        bar = bars.add_task(published.file_name)
+
+        def progress(there: int, total: int | None) -> None:
+            bars.update(bar, completed=there, total=total)
+
+        return download(
+            published.url, out.parent / published.file_name, published.sha256, progress
+        )
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ def mlp_settings(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     widths = [length(arrays, f"linears.{depth}.bias") for depth in range(n_layers)]
     first = arrays["linears.0.weight"].shape
     return {
-        "n_inputs": first[1] if len(first) == 2 else 0,
+        # A weight without inputs is refused for its shape, whatever stands here.
+        "n_inputs": max(first[1], 1) if len(first) == 2 else 1,
         "widths": widths[:-1],
         "n_classes": widths[-1],
     }

@@ -56,7 +56,7 @@ def read_pickle(
 
     >>> import pickle
     >>> read_pickle(memoryview(pickle.dumps({"a": [1, 2.5]}, 2)), 0, {})
-    ({'a': [1, 2.5]}, 27)
+    ({'a': [1, 2.5]}, 31)
     """
     machine = _Machine(data, start, calls, names, persistent)
     try:

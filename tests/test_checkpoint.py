@@ -1,5 +1,6 @@
 """Checkpoints come back bit for bit, and what is not what the manifest says is refused."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ from flax import nnx
 from jaxsel import checkpoint, models
 
 SETTINGS = {"n_inputs": 4, "widths": [3], "n_classes": 2}
-MANIFEST = {"network": "mlp", "settings": SETTINGS, "source": "a test"}
+MANIFEST = {"network": "mlp", "settings": SETTINGS, "parameters": 23, "source": "a test"}
 
 
 def random_parameters(name, settings, seed=0):
@@ -39,8 +40,14 @@ def path(template, tmp_path):
 
 
 def edit_manifest(path, **changes):
-    manifest = checkpoint.read_manifest(path)
-    (path / "manifest.json").write_text(json.dumps({**manifest, **changes}))
+    """As if it had been written so: its checksum is made anew."""
+    write_manifest(path, json.dumps({**checkpoint.read_manifest(path), **changes}))
+
+
+def write_manifest(path, text):
+    (path / "manifest.json").write_text(text)
+    checksum = hashlib.sha256(text.encode()).hexdigest()
+    (path / "manifest.sha256").write_text(f"{checksum}\n")
 
 
 # --- what is kept ---
@@ -67,10 +74,9 @@ def test_arrays_come_back_bit_for_bit(tmp_path, array):
     assert found.tobytes() == array.tobytes()
 
 
-def test_manifest_comes_back_with_arrays_and_their_number(path):
+def test_manifest_comes_back_with_arrays_and_their_shapes(path):
     manifest, arrays = checkpoint.read(path)
     assert manifest.items() >= MANIFEST.items()
-    assert manifest["parameters"] == 4 * 3 + 3 + 3 * 2 + 2
     shapes = {name: tuple(entry["shape"]) for name, entry in manifest["arrays"].items()}
     assert shapes == {
         "layers/0/kernel": (4, 3),
@@ -93,7 +99,8 @@ def test_writing_says_what_was_written(tmp_path):
 )
 def test_a_network_is_loaded_with_its_parameters(tmp_path, name, settings):
     written = random_parameters(name, settings)
-    manifest = {"network": name, "settings": settings}
+    n = sum(array.size for array in jax.tree.leaves(written))
+    manifest = {"network": name, "settings": settings, "parameters": n}
     checkpoint.write(tmp_path / "c", written, manifest)
     _, state = nnx.split(models.load(tmp_path / "c"))
     jax.tree.map(np.testing.assert_array_equal, nnx.to_pure_dict(state), written)
@@ -195,6 +202,32 @@ def test_a_flipped_bit_in_any_file_of_arrays_is_refused(tmp_path):
     np.testing.assert_array_equal(checkpoint.read(path)[1]["a"], array)  # whole again
 
 
+def test_a_changed_byte_anywhere_in_a_checkpoint_is_refused(path):
+    """Of every file: each byte of the short ones, every hundredth of the long ones."""
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        content = file.read_bytes()
+        for place in range(0, len(content), max(1, len(content) // 100)):
+            changed = bytearray(content)
+            changed[place] ^= 1
+            file.write_bytes(changed)
+            with pytest.raises(ValueError, match="manifest"):
+                models.load(path)
+        file.write_bytes(content)
+    assert models.load(path).sites == ("fc1",)
+
+
+def test_a_manifest_without_its_checksum_is_refused(path):
+    (path / "manifest.sha256").unlink()
+    with pytest.raises(ValueError, match="not what was written"):
+        models.load(path)
+
+
+def test_another_number_of_parameters_than_the_manifest_s_is_refused(path):
+    edit_manifest(path, parameters=24)
+    with pytest.raises(ValueError, match="manifest says 24 parameters, the network has 23"):
+        models.load(path)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -215,10 +248,10 @@ def test_a_manifest_that_is_none_is_refused(path, text):
         checkpoint.read(path)
 
 
-@pytest.mark.parametrize("number", [0, 2, "1", None])
+@pytest.mark.parametrize("number", [0, 1, "2", None])
 def test_a_manifest_of_another_format_is_refused(path, number):
     edit_manifest(path, format=number)
-    with pytest.raises(ValueError, match=r"has format .*; possible is 1"):
+    with pytest.raises(ValueError, match=r"has format .*; possible is 2"):
         checkpoint.read(path)
 
 

@@ -6,6 +6,13 @@ records the name, so that a network always sees the images it was trained on.
 
 import numpy as np
 from jaxtyping import Float, Num
+from PIL import Image
+
+# Of ImageNet's training images, red, green, blue, for pixels 0 to 1 (torchvision).
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_SD = (0.229, 0.224, 0.225)
+# The same mean for pixels 0 to 255, blue, green, red (Caffe's ilsvrc_2012_mean).
+CAFFE_MEAN = (104.00698793, 116.66876762, 122.67891434)
 
 
 def unit_range(images: Num[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
@@ -26,4 +33,87 @@ def sixteenths(images: Num[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     return images.astype(np.float32) / np.float32(16)
 
 
-PREPROCESS = {"sixteenths": sixteenths, "unit_range": unit_range}
+def lenet5(images: Num[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Pixels 0 to 255 become -1 to 1, as in PyTorch's CIFAR-10 tutorial.
+
+    >>> lenet5(np.array([0, 255], np.uint8)).tolist()
+    [-1.0, 1.0]
+    """
+    return (unit_range(images) - np.float32(0.5)) / np.float32(0.5)
+
+
+def cifar10_resnet(
+    images: Num[np.ndarray, "images ..."],
+) -> Float[np.ndarray, "images height width 3"]:
+    """Pixels normalised by ImageNet's mean and deviation, at the size that they have.
+
+    What akamaster/pytorch_resnet_cifar10 trained its networks with.
+
+    >>> cifar10_resnet(np.zeros((1, 1, 1, 3), np.uint8)).round(3).tolist()
+    [[[[-2.118, -2.036, -1.804]]]]
+    """
+    _refuse_all_but_colour(images)
+    mean, deviation = (np.array(v, np.float32) for v in (IMAGENET_MEAN, IMAGENET_SD))
+    return (unit_range(images) - mean) / deviation
+
+
+def torchvision(
+    images: Num[np.ndarray, "images ..."],
+) -> Float[np.ndarray, "images 224 224 3"]:
+    """torchvision's images for ImageNet networks: shorter side 256, the middle 224x224.
+
+    PIL's bilinear filter; the longer side is rounded down, the crop's corner to the even
+    number; then as `cifar10_resnet`.
+
+    >>> torchvision(np.zeros((1, 300, 400, 3), np.uint8)).shape
+    (1, 224, 224, 3)
+    """
+    _refuse_all_but_colour(images)
+    height, width = images.shape[1:3]
+    short = min(height, width)
+    size = (256 * height // short, 256 * width // short)
+    return cifar10_resnet(_middle(images, size, 224))
+
+
+def caffe(
+    images: Num[np.ndarray, "images ..."],
+) -> Float[np.ndarray, "images 227 227 3"]:
+    """Caffe's images for AlexNet: 256x256 whatever the shape was, the middle 227x227.
+
+    Blue, green, red instead of red, green, blue; 0 to 255 minus ImageNet's mean. Resized by
+    PIL's bilinear filter; Caffe's own tools have used others.
+
+    >>> caffe(np.zeros((1, 300, 400, 3), np.uint8))[0, 0, 0].round(1).tolist()
+    [-104.0, -116.7, -122.7]
+    """
+    _refuse_all_but_colour(images)
+    pixels = _middle(images, (256, 256), 227)[..., ::-1]
+    return pixels.astype(np.float32) - np.array(CAFFE_MEAN, np.float32)
+
+
+def _refuse_all_but_colour(images):
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
+        raise ValueError(
+            "this preprocessing takes colour images, uint8 of shape (images, height, width, "
+            f"3); found {images.dtype} of shape {images.shape}"
+        )
+
+
+def _middle(images, size, side):
+    """Every image resized to `size` (height, width), then its middle `side` x `side`."""
+    top, left = (round((n - side) / 2) for n in size)  # Python rounds half to even
+    resized = [
+        np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
+        for image in images
+    ]
+    return np.stack(resized)[:, top : top + side, left : left + side]
+
+
+PREPROCESS = {
+    "caffe": caffe,
+    "cifar10_resnet": cifar10_resnet,
+    "lenet5": lenet5,
+    "sixteenths": sixteenths,
+    "torchvision": torchvision,
+    "unit_range": unit_range,
+}

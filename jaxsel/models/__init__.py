@@ -78,16 +78,22 @@ def load(path: Path | str) -> nnx.Module:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     arrays = nnx.to_pure_dict(nnx.state(network))
     ...     settings = {"n_inputs": 4, "widths": [3]}
-    ...     manifest = {"network": "mlp", "settings": settings}
+    ...     manifest = {"network": "mlp", "settings": settings, "parameters": 55}
     ...     _ = checkpoint.write(Path(folder) / "mlp", arrays, manifest)
     ...     load(Path(folder) / "mlp").sites
     ('fc1',)
     """
     manifest, arrays = checkpoint.read(Path(path))
     try:
-        return assemble(manifest["network"], manifest["settings"], arrays)
+        network = assemble(manifest["network"], manifest["settings"], arrays)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    if n_parameters(network) != manifest["parameters"]:
+        raise ValueError(
+            f"{path}: the manifest says {manifest['parameters']} parameters, the network has "
+            f"{n_parameters(network)}"
+        )
+    return network
 
 
 def assemble(name: str, settings: Mapping[str, Any], arrays: Mapping[str, Any]) -> nnx.Module:
@@ -107,7 +113,8 @@ def assemble(name: str, settings: Mapping[str, Any], arrays: Mapping[str, Any]) 
 
     >>> network = build("mlp", n_inputs=4, widths=(3,), seed=1)
     >>> same = assemble("mlp", {"n_inputs": 4, "widths": [3]}, arrays_of(network))
-    >>> bool((same(np.ones((1, 4))) == network(np.ones((1, 4)))).all())
+    >>> images = jax.numpy.ones((1, 4))
+    >>> bool((same(images) == network(images)).all())
     True
     """
     graph, state = _empty(name, settings)

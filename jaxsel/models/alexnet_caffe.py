@@ -43,6 +43,8 @@ class AlexNetCaffe(nnx.Module):
         rngs: nnx.Rngs,
     ):
         c1, c2, c3, c4, c5 = widths
+        if odd := [n for n in (c1, c2, c3, c4, c5) if n % 2]:
+            raise ValueError(f"the groups need even numbers of channels; found {odd}")
         d6, d7 = dense_widths
         self.pool_first = pool_first
         self.conv1 = nnx.Conv(3, c1, (11, 11), strides=(4, 4), padding=0, rngs=rngs)

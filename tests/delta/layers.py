@@ -169,10 +169,15 @@ LAYERS = {
 
 
 def network(names, rng, shape):
-    """The layers of a network by their names, for inputs of a shape."""
+    """The layers of a network by their names, for inputs of a shape.
+
+    A layer whose window is larger than what the layers before it left is skipped.
+    """
     layers = []
     for name in names:
         layer = LAYERS[name](rng, shape)
-        shape = jax.eval_shape(layer, jax.ShapeDtypeStruct(shape, np.float32)).shape
-        layers.append(layer)
+        after = jax.eval_shape(layer, jax.ShapeDtypeStruct(shape, np.float32)).shape
+        if 0 not in after:
+            layers.append(layer)
+            shape = after
     return layers
