@@ -7,14 +7,23 @@ and prints what it holds. `--download` fetches the published file first; it stay
 
 import argparse
 import re
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TransferSpeedColumn,
+)
 
 from jaxsel import checkpoint, models
 from jaxsel.data import PREPROCESS
@@ -47,7 +56,15 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         refuse_taken(options.out)
         file = fetch(options.network, options.out) if options.download else options.file
-        manifest = port(options.network, file, options.out, options.preprocess)
+        with bars(TextColumn("{task.description}"), BarColumn()) as steps:
+            bar = steps.add_task("", total=4)
+            manifest = port(
+                options.network,
+                file,
+                options.out,
+                options.preprocess,
+                progress=lambda step: steps.update(bar, description=step, advance=1),
+            )
     except (OSError, ValueError) as error:
         sys.exit(f"ports: {error}")
     except KeyboardInterrupt:
@@ -63,7 +80,14 @@ def main(arguments: list[str] | None = None) -> None:
     )
 
 
-def port(name: str, file: Path, out: Path, preprocess: str | None = None) -> dict[str, Any]:
+def port(
+    name: str,
+    file: Path,
+    out: Path,
+    preprocess: str | None = None,
+    *,
+    progress: Callable[[str], None] = lambda step: None,
+) -> dict[str, Any]:
     """Convert one file, write the checkpoint, and read it back.
 
     Args:
@@ -72,14 +96,23 @@ def port(name: str, file: Path, out: Path, preprocess: str | None = None) -> dic
             as PyTorch names weights, its checksum must begin with them.
         out: the checkpoint's folder.
         preprocess: instead of the network's usual one.
+        progress: called with the name of each of the four steps when it begins.
 
     Returns:
         The manifest as written.
 
     Raises:
         OSError: a file that cannot be read, or a folder that is taken.
-        ValueError: a file that is damaged or holds another network.
+        ValueError: a file that is damaged or holds another network; no preprocessing given
+            for a network that has no usual one.
     """
+    preprocess = preprocess or PORTS[name].preprocess
+    if preprocess is None:
+        raise ValueError(
+            f"what the images of {name} went through differs from file to file: say it with "
+            f"--preprocess, possible are {', '.join(sorted(PREPROCESS))}"
+        )
+    progress("reading")
     arrays = read(file)
     sha256 = file_sha256(file)
     promised = re.search(r"-([0-9a-f]{8})$", file.stem)
@@ -88,23 +121,27 @@ def port(name: str, file: Path, out: Path, preprocess: str | None = None) -> dic
             f"{file} is damaged: its sha256 begins with {sha256[:8]}, not with the "
             f"{promised[1]} of its name"
         )
+    progress("converting")
     try:
         tree, settings = convert(name, arrays)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
     tree = jax.tree.map(lambda array: np.asarray(array, np.float32), tree)
     published = PUBLISHED.get(name)
-    known = published is not None and sha256.startswith(published.sha256)
+    if published is None or not sha256.startswith(published.sha256):
+        published = None
     manifest = {
         "network": name,
         "settings": settings,
-        "parameters": models.n_parameters(models.assemble(name, settings, tree)),
-        "source": published.url if known else file.name,
+        "parameters": models.n_parameters(models.outline(name, settings)),
+        "source": published.url if published else file.name,
         "sha256": sha256,
-        "licence": published.licence if known else UNKNOWN,
-        "preprocess": preprocess or PORTS[name].preprocess,
+        "licence": published.licence if published else UNKNOWN,
+        "preprocess": preprocess,
     }
+    progress("writing")
     written = checkpoint.write(out, tree, manifest)
+    progress("reading back")
     models.load(out)
     return written
 
@@ -117,18 +154,22 @@ def fetch(name: str, out: Path) -> Path:
             f"{', '.join(sorted(PUBLISHED))}: give a file with --file"
         )
     published = PUBLISHED[name]
-    console = Console(stderr=True)
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        bar = bars.add_task(published.file_name)
+    path = out.parent / published.file_name
+    with bars(BarColumn(), DownloadColumn(), TransferSpeedColumn()) as columns:
+        bar = columns.add_task(published.file_name)
 
         def progress(there: int, total: int | None) -> None:
-            bars.update(bar, completed=there, total=total)
+            columns.update(bar, completed=there, total=total)
 
-        return download(
-            published.url, out.parent / published.file_name, published.sha256, progress
-        )
+        return download(published.url, path, published.sha256, progress)
+
+
+def bars(*columns: ProgressColumn) -> Progress:
+    """Progress on standard error; nothing at all where that is no terminal."""
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as ctrl-c: nothing half written
     main()

@@ -23,13 +23,13 @@ class Port:
         table: from the arrays' names to the network's.
         settings: keyword arguments of the network, from the arrays' shapes.
         preprocess: what the network's images went through, by its name in
-            `jaxsel.data.PREPROCESS`.
+            `jaxsel.data.PREPROCESS`; None where that differs from file to file.
         beside: what may be in the file without being part of the network.
     """
 
     table: Callable[[Arrays], Table]
     settings: Callable[[Arrays], dict[str, Any]]
-    preprocess: str
+    preprocess: str | None
     beside: frozenset[str] = frozenset()
 
 
@@ -39,7 +39,8 @@ PORTS = {
     ),
     "alexnet_caffe": Port(caffe.alexnet_table, caffe.alexnet_settings, "caffe"),
     "caffenet": Port(caffe.alexnet_table, caffe.alexnet_settings, "caffe"),
-    "cnn7": Port(keras_nets.cnn7_table, keras_nets.cnn7_settings, "unit_range"),
+    # The author subtracts the mean training image, which is not in the file.
+    "cnn7": Port(keras_nets.cnn7_table, keras_nets.cnn7_settings, None),
     "lenet5": Port(cifar_nets.lenet5_table, cifar_nets.lenet5_settings, "lenet5"),
     "mlp": Port(mlp.mlp_table, mlp.mlp_settings, "unit_range", mlp.BESIDE),
     "vgg16": Port(torchvision_nets.vgg16_table, torchvision_nets.vgg16_settings, "torchvision"),
@@ -127,7 +128,7 @@ def _numbers(array: np.ndarray, key: str) -> np.ndarray:
     return array
 
 
-def _place(tree: dict[str, Any], path: str, array: np.ndarray) -> None:
+def _place(tree: dict[Any, Any], path: str, array: np.ndarray) -> None:
     """Put an array at its path; a part that is a number is a place in a list."""
     *parents, last = path.split("/")
     for parent in parents:

@@ -25,7 +25,11 @@ def read_onnx(data: memoryview) -> dict[str, np.ndarray]:
         graph = onnx.ModelProto.FromString(bytes(data)).graph
     except google.protobuf.message.DecodeError as error:
         raise ValueError(f"the file is no ONNX model, or is torn: {error}") from error
-    kinds = {onnx.TensorProto.FLOAT: 4, onnx.TensorProto.DOUBLE: 8, onnx.TensorProto.FLOAT16: 2}
+    kinds: dict[int, int] = {
+        onnx.TensorProto.FLOAT: 4,
+        onnx.TensorProto.DOUBLE: 8,
+        onnx.TensorProto.FLOAT16: 2,
+    }
     arrays = {}
     for tensor in graph.initializer:
         if tensor.data_type not in kinds:

@@ -2,16 +2,16 @@
 
 import json
 import math
-from collections.abc import Mapping
 
-import ml_dtypes
+import jax.numpy as jnp
 import numpy as np
+from numpy.typing import DTypeLike
 
-DTYPES: Mapping[str, object] = {
+DTYPES: dict[str, DTypeLike] = {
     "F64": "<f8",
     "F32": "<f4",
     "F16": "<f2",
-    "BF16": ml_dtypes.bfloat16,
+    "BF16": jnp.bfloat16,
     "I64": "<i8",
     "I32": "<i4",
     "I16": "<i2",

@@ -117,7 +117,7 @@ def assemble(name: str, settings: Mapping[str, Any], arrays: Mapping[str, Any]) 
     >>> bool((same(images) == network(images)).all())
     True
     """
-    graph, state = _empty(name, settings)
+    graph, state = nnx.split(outline(name, settings))
     needed = shapes(name, settings)
     found = {key: array.shape for key, array in checkpoint.named(arrays).items()}
     for key in sorted(needed.keys() | found.keys()):
@@ -139,9 +139,29 @@ def shapes(name: str, settings: Mapping[str, Any]) -> dict[str, tuple[int, ...]]
     >>> shapes("mlp", {"n_inputs": 4, "widths": [3]})["layers/0/kernel"]
     (4, 3)
     """
-    _, state = _empty(name, settings)
+    state = nnx.state(outline(name, settings))
     named = checkpoint.named(nnx.to_pure_dict(state))
     return {path: array.shape for path, array in named.items()}
+
+
+def outline(name: str, settings: Mapping[str, Any]) -> nnx.Module:
+    """A network whose arrays are shapes and dtypes only; nothing is computed.
+
+    Args:
+        name: as in `build`.
+        settings: as in `build`.
+
+    Raises:
+        ValueError: an unknown name, or settings that the network does not take.
+
+    >>> n_parameters(outline("vgg19", {}))
+    143667240
+    """
+    network = _network(name)
+    try:
+        return nnx.eval_shape(lambda: network(rngs=nnx.Rngs(0), **settings))
+    except TypeError as error:
+        raise ValueError(f"the network does not take the settings {settings}") from error
 
 
 def arrays_of(network: nnx.Module) -> dict[str, Any]:
@@ -156,7 +176,7 @@ def arrays_of(network: nnx.Module) -> dict[str, Any]:
 def n_parameters(network: nnx.Module) -> int:
     """Numbers that training sets; BatchNorm's running statistics are not among them.
 
-    >>> n_parameters(build("lenet5"))
+    >>> n_parameters(outline("lenet5", {}))
     62006
     """
     return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param)))
@@ -166,15 +186,6 @@ def n_parameters(network: nnx.Module) -> int:
 @partial(jax.jit, static_argnums=(0, 2))
 def _built(network, key, settings):
     return network(rngs=nnx.Rngs(key), **dict(settings))
-
-
-def _empty(name, settings):
-    """Graph and state of a network whose arrays are shapes only."""
-    network = _network(name)
-    try:
-        return nnx.split(nnx.eval_shape(lambda: network(rngs=nnx.Rngs(0), **settings)))
-    except TypeError as error:
-        raise ValueError(f"the network does not take the settings {settings}") from error
 
 
 def _network(name: str) -> Any:

@@ -4,7 +4,6 @@ import math
 
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -63,8 +62,11 @@ def max_pool_ceil(
     def over(n):
         return max(math.ceil((n - size) / stride), 0) * stride + size - n
 
-    beyond = tuple((0, over(n)) for n in x.shape[1:3])
-    return nnx.max_pool(x, (size, size), strides=(stride, stride), padding=beyond)
+    _, height, width, _ = x.shape
+    beyond = ((0, 0), (0, over(height)), (0, over(width)), (0, 0))
+    return lax.reduce_window(
+        x, -jnp.inf, lax.max, (1, size, size, 1), (1, stride, stride, 1), beyond
+    )
 
 
 def adaptive_average_pool(

@@ -52,6 +52,11 @@ def test_the_preprocessing_can_be_another_than_the_usual_one(weights, tmp_path):
     assert checkpoint.read_manifest(tmp_path / "out")["preprocess"] == "cifar10_resnet"
 
 
+def test_a_network_without_a_usual_preprocessing_asks_for_one(weights, tmp_path):
+    arguments = ["cnn7", "--file", weights[0], "--out", tmp_path / "out"]
+    refused(arguments, "say it with --preprocess, possible are caffe, ")
+
+
 def test_double_precision_is_kept_as_float32(tmp_path):
     torch.save(LeNet5().double().state_dict(), tmp_path / "net.pth")
     main(["lenet5", "--file", str(tmp_path / "net.pth"), "--out", str(tmp_path / "out")])
