@@ -71,7 +71,8 @@ def read_zip(data: memoryview) -> dict[str, np.ndarray]:
     if data[-22:-18] != b"PK\5\6":
         raise ValueError("the archive is torn, or something follows its end")
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        # The file's own bytes: a view of them would be copied.
+        with zipfile.ZipFile(io.BytesIO(data.obj)) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, EOFError, struct.error) as error:
         raise ValueError(f"the archive cannot be read: {error}") from error

@@ -63,8 +63,8 @@ class AlexNetCaffe(nnx.Module):
 
         224x224 is taken too: pooling rounds up, so that fc6 still sees 6x6 maps.
         """
-        if images.shape[1:3] != (224, 224):
-            refuse_other_shapes(images, 227, 227, 3)
+        side = 224 if images.shape[1:3] == (224, 224) else 227
+        refuse_other_shapes(images, side, side, 3)
         x = tap("conv1", nnx.relu(self.conv1(images)))
         x = self._normalised_and_pooled(x, tap, "conv1_lrn")
         x = tap("conv2", nnx.relu(self.conv2(x)))

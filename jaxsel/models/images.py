@@ -17,6 +17,6 @@ def refuse_other_shapes(images: Num[Array, "images ..."], *expected: int | None)
         wanted in (None, n) for wanted, n in zip(expected, found, strict=True)
     )
     if not fits:
-        wanted = "x".join("any" if n is None else str(n) for n in expected)
+        wanted = "x".join("N" if n is None else str(n) for n in expected)
         shape = "x".join(map(str, found)) or "single"
         raise ValueError(f"this network takes images of {wanted} numbers; found {shape}")

@@ -35,6 +35,9 @@ def local_response_normalisation(
     Returns:
         The same shape; for k = 1, no number larger than in `x`.
 
+    Raises:
+        ValueError: an even `size`, which has no middle.
+
     Source:
         Krizhevsky et al. (2012), section 3.3; Caffe's LRN layer (ACROSS_CHANNELS), with its
         default values.
@@ -42,6 +45,8 @@ def local_response_normalisation(
     >>> local_response_normalisation(jnp.ones((1, 1, 1, 1)), alpha=5.0, beta=1.0).item()
     0.5
     """
+    if size % 2 == 0:
+        raise ValueError(f"the sum needs an odd number of channels; found {size}")
     around = ((0, 0),) * 3 + ((size // 2, size // 2),)
     energy = lax.reduce_window(x * x, 0.0, lax.add, (1, 1, 1, size), (1, 1, 1, 1), around)
     return x * (k + alpha / size * energy) ** -beta
@@ -52,12 +57,17 @@ def max_pool_ceil(
 ) -> Float[Array, "images rows columns channels"]:
     """Max-pooling whose last window may reach over the edge, as Caffe's does.
 
-    There are `ceil((n - size) / stride) + 1` windows, at least one; `stride` is at most `size`,
-    so that all of them begin inside. What is over the edge does not count.
+    There are `ceil((n - size) / stride) + 1` windows, at least one. What is over the edge does
+    not count.
+
+    Raises:
+        ValueError: a `stride` above `size`, with which a window could begin over the edge.
 
     >>> max_pool_ceil(jnp.arange(4.0).reshape(1, 4, 1, 1), 3, 2).shape
     (1, 2, 1, 1)
     """
+    if stride > size:
+        raise ValueError(f"the stride {stride} is larger than the window {size}")
 
     def over(n):
         return max(math.ceil((n - size) / stride), 0) * stride + size - n

@@ -42,6 +42,8 @@ class ResNetCifar(nnx.Module):
         slope: float = 0.0,
         rngs: nnx.Rngs,
     ):
+        if sorted(widths) != list(widths):
+            raise ValueError(f"shortcuts cannot lose channels: widths must not fall; {widths}")
         blocks, n_in = [], widths[0]
         for stage, width in enumerate(widths):
             for i in range(blocks_per_stage):

@@ -121,11 +121,36 @@ def test_mlp_matches_float64_at_every_site_for_images_of_any_shape(image):
         ("alexnet_digits", (28, 28, 1), "images of 8x8x1 numbers; found 28x28x1"),
         ("alexnet_digits", (8, 8, 3), "images of 8x8x1 numbers; found 8x8x3"),
         ("alexnet_digits", (64,), "images of 8x8x1 numbers; found 64"),
+        ("alexnet", (62, 224, 3), "images from 63x63 on; found 62x224"),
+        ("alexnet", (224, 224), "images of NxNx3 numbers; found 224x224"),
+        ("alexnet_caffe", (224, 224, 1), "images of 224x224x3 numbers; found 224x224x1"),
+        ("alexnet_caffe", (227, 224, 3), "images of 227x227x3 numbers; found 227x224x3"),
+        ("cnn7", (28, 28, 3), "images of 32x32x3 numbers; found 28x28x3"),
+        ("lenet5", (32, 32, 1), "images of 32x32x3 numbers; found 32x32x1"),
+        ("resnet20", (28, 28, 3), "images of 32x32x3 numbers; found 28x28x3"),
+        ("vgg16", (31, 99, 3), "images from 32x32 on; found 31x99"),
+        ("vgg16_cifar", (224, 224, 3), "images of 32x32x3 numbers; found 224x224x3"),
     ],
 )
 def test_images_of_another_shape_are_refused(name, image, message):
     with pytest.raises(ValueError, match=message):
         nnx.eval_shape(lambda images: models.build(name)(images), jnp.zeros((2, *image)))
+
+
+@pytest.mark.parametrize(
+    "name, settings, message",
+    [
+        (
+            "alexnet_caffe",
+            {"widths": (8, 6, 8, 5, 8)},
+            r"even numbers of channels; found \[5\]",
+        ),
+        ("resnet20", {"widths": (8, 8, 4)}, "widths must not fall"),
+    ],
+)
+def test_widths_that_the_layers_cannot_have_are_refused(name, settings, message):
+    with pytest.raises(ValueError, match=message):
+        models.outline(name, settings)
 
 
 def test_the_seed_decides_the_parameters():
@@ -145,6 +170,6 @@ def test_layers_start_differently():
 
 def test_an_unknown_network_is_refused_with_those_that_are_known():
     with pytest.raises(
-        ValueError, match=r"unknown network 'vgg99': possible are alexnet_dig.*mlp"
+        ValueError, match=r"unknown network 'vgg99': possible are alexnet, .*mlp"
     ):
         models.build("vgg99")
