@@ -19,10 +19,11 @@ from ports.convert import convert
 from tests.references import published_names
 from tests.references import torch_networks as reference
 
-# Largest errors, as shares of the largest number of a site: some 70 roundings of 2**-24 and,
-# with more room, 10**4 of 2**-53, after up to 56 layers. PyTorch's own float32 is off by up
-# to 3e-6 in these networks, float64 by up to 7e-15.
-TOLERANCES = {"float64": 1e-12, "float32": 4e-6}
+# Largest errors, as shares of the largest number of a site: some 35 roundings of 2**-24 and,
+# with more room, 10**4 of 2**-53. The float32 of the deepest networks, and of networks whose
+# activations are multiplied on the way, is off by up to 2.8e-6 (PyTorch's own by up to 2.9e-6):
+# there twice as much is allowed.
+TOLERANCES = {"float64": 1e-12, "float32": 2e-6}
 
 SMALL = {"widths": (4, 6, 8, 6, 4), "dense": (9, 7), "n_classes": 5}
 CAFFE = {"widths": (6, 8, 10, 6, 8), "dense": (9, 7), "n_classes": 5}
@@ -166,7 +167,7 @@ def read_by_jaxsel(case, right, dtype, edits):
     return network, found
 
 
-def assert_equal(found, expected, dtype):
+def assert_equal(found, expected, dtype, room=1):
     """Every site and the logits, each to the tolerance of its own largest number."""
     (logits, sites), (right_logits, right_sites) = found, expected
     assert list(sites) == list(right_sites)  # same sites, same order, none twice
@@ -177,18 +178,18 @@ def assert_equal(found, expected, dtype):
             activation,
             right,
             rtol=0,
-            atol=TOLERANCES[dtype] * np.abs(right).max(),
+            atol=room * TOLERANCES[dtype] * np.abs(right).max(),
             err_msg=site,
         )
 
 
-def assert_every_site_equals_pytorch(case, dtype):
+def assert_every_site_equals_pytorch(case, dtype, room=1):
     right = truth(case)
     ones = {site: np.ones_like(gain) for site, gain in right.gains.items()}
     with jax.enable_x64(True) if dtype == "float64" else contextlib.nullcontext():
         network, (intact, edited) = read_by_jaxsel(case, right, dtype, [ones, right.gains])
-        assert_equal(intact, right.intact, dtype)
-        assert_equal(edited, right.edited, dtype)
+        assert_equal(intact, right.intact, dtype, room)
+        assert_equal(edited, right.edited, dtype, room=2)
     order = list(intact[1])
     for named in (network.sites, network.extra_sites):
         assert [site for site in order if site in named] == list(named)
@@ -205,7 +206,7 @@ def test_every_site_equals_pytorch_untouched_and_edited(case, dtype):
 @pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("case", SLOW_CASES.values(), ids=SLOW_CASES)
 def test_every_site_of_further_networks_equals_pytorch(case, dtype):
-    assert_every_site_equals_pytorch(case, dtype)
+    assert_every_site_equals_pytorch(case, dtype, room=2)
 
 
 @pytest.mark.slow
@@ -214,7 +215,7 @@ def test_every_site_of_a_whole_network_equals_pytorch(case):
     """Float32 alone: sums of up to 25,088 terms."""
     right = truth.__wrapped__(case, n_images=1)
     _, [edited] = read_by_jaxsel(case, right, "float32", [right.gains])
-    assert_equal(edited, right.edited, "float32")
+    assert_equal(edited, right.edited, "float32", room=2)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
