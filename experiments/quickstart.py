@@ -31,6 +31,7 @@ from . import cli
 from .kanda import figure1, figure6, figures2to5, measure
 from .kanda.result import write_result
 from .kanda.table1 import table_1
+from .weights import network_and_images
 
 N_BEST = 5  # images per class in the set of best images, as in the paper
 SPLIT = (0.60, 0.15, 0.25)  # train, validation, test

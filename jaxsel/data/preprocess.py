@@ -49,8 +49,8 @@ def cifar10_resnet(
 
     What akamaster/pytorch_resnet_cifar10 trained its networks with.
 
-    >>> cifar10_resnet(np.zeros((1, 1, 1, 3), np.uint8)).round(3).tolist()
-    [[[[-2.118, -2.036, -1.804]]]]
+    >>> [f"{x:.3f}" for x in cifar10_resnet(np.zeros((1, 1, 1, 3), np.uint8)).ravel()]
+    ['-2.118', '-2.036', '-1.804']
     """
     _refuse_all_but_colour(images)
     mean, deviation = (np.array(v, np.float32) for v in (IMAGENET_MEAN, IMAGENET_SD))
@@ -83,8 +83,8 @@ def caffe(
     Blue, green, red instead of red, green, blue; 0 to 255 minus ImageNet's mean. Resized by
     PIL's bilinear filter; Caffe's own tools have used others.
 
-    >>> caffe(np.zeros((1, 300, 400, 3), np.uint8))[0, 0, 0].round(1).tolist()
-    [-104.0, -116.7, -122.7]
+    >>> [f"{x:.1f}" for x in caffe(np.zeros((1, 300, 400, 3), np.uint8))[0, 0, 0]]
+    ['-104.0', '-116.7', '-122.7']
     """
     _refuse_all_but_colour(images)
     pixels = _middle(images, (256, 256), 227)[..., ::-1]
