@@ -6,7 +6,6 @@ Such a file is a pickle inside an array of one object. It is read by the closed 
 
 import math
 import re
-import struct
 from typing import Any
 
 import numpy as np
@@ -30,9 +29,9 @@ def read_npy_dictionary(data: memoryview) -> dict[str, np.ndarray]:
         ValueError: not such a file, torn, damaged, or with anything but arrays of floating-
             point numbers in it.
     """
-    version, size = data[6], struct.calcsize("<H" if data[6] == 1 else "<I")
-    if version not in (1, 2, 3) or len(data) < 8 + size:
+    if len(data) < 12 or data[6] not in (1, 2, 3):
         raise ValueError("the .npy file is torn or of an unknown version")
+    size = 2 if data[6] == 1 else 4  # of the number that says how long the header is
     start = 8 + size + int.from_bytes(data[8 : 8 + size], "little")
     if not HEADER.fullmatch(data[8 + size : start]):
         raise ValueError("the .npy file holds no dictionary of layers")

@@ -34,6 +34,8 @@ def read_onnx(data: memoryview) -> dict[str, np.ndarray]:
     for tensor in graph.initializer:
         if tensor.data_type not in kinds:
             continue
+        if not isinstance(tensor.name, str):
+            raise ValueError("a tensor's name is no text")
         name = tensor.name[:50]
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.HasField("segment"):
             raise ValueError(f"{name!r} keeps its numbers in another file or in parts")

@@ -130,7 +130,16 @@ class _Machine:
             raise ValueError("the pickle has a number of unlikely length")
         if digits in ("00", "01"):  # how the oldest protocol writes booleans
             return digits == "01"
-        return int(digits.removesuffix("L"))
+        try:
+            return int(digits.removesuffix("L"))
+        except ValueError as error:
+            raise ValueError("the pickle has a number that is none") from error
+
+    def decimal_number(self, digits):
+        try:
+            return float(digits)
+        except ValueError as error:
+            raise ValueError("the pickle has a number that is none") from error
 
     def members(self, values):
         self.top(list).extend(values)
@@ -141,7 +150,8 @@ class _Machine:
             raise IndexError("a key without a value")
         for key, value in zip(values[::2], values[1::2], strict=True):
             # Other keys do not occur, and hashing a deep tuple would exhaust the C stack.
-            if not isinstance(key, str | int):
+            # Large integers are refused because they can be made to have one hash.
+            if not (isinstance(key, str) or (isinstance(key, int) and abs(key) < 2**60)):
                 raise ValueError("the pickle has a dictionary key that is no text or number")
             if key in target:
                 raise ValueError(f"the pickle has the key {key!r} twice")
@@ -183,6 +193,8 @@ class _Machine:
         self.push(self.persistent(self.pop()))
 
     def remember(self, index):
+        if not 0 <= index < 2**32:
+            raise ValueError("the pickle remembers something under an impossible number")
         self.memo[index] = self.stack[-1]
 
     def recall(self, index):
@@ -220,7 +232,7 @@ _OPCODES: dict[int, Callable[[_Machine], Any]] = {
     ord("I"): lambda m: m.push(m.whole_number(m.line())),
     ord("L"): lambda m: m.push(m.whole_number(m.line())),
     ord("G"): lambda m: m.push(m.unpack(">d")),
-    ord("F"): lambda m: m.push(float(m.line())),
+    ord("F"): lambda m: m.push(m.decimal_number(m.line())),
     # text and bytes
     ord("X"): lambda m: m.push(m.text(m.unpack("<I"))),
     0x8C: lambda m: m.push(m.text(m.unpack("<B"))),

@@ -12,6 +12,7 @@ from .onnx import read_onnx
 from .pth import LEGACY_START, read_legacy, read_zip
 from .safetensors import read_safetensors
 
+LONGEST_MESSAGE = 300  # characters
 FORMATS = ".pth, .pt, .th (zip or legacy), .safetensors, .npz, .npy (a dictionary), .onnx"
 
 
@@ -49,7 +50,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
     try:
         return _reader(data, path.suffix)(data)
     except ValueError as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+        # A damaged file may have put anything into the names that the message mentions.
+        said = "".join(c if c.isprintable() else "?" for c in str(error))[:LONGEST_MESSAGE]
+        raise ValueError(f"{path} cannot be read: {said}") from error
 
 
 def _reader(data: memoryview, suffix: str) -> Callable[[memoryview], dict[str, np.ndarray]]:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -10,6 +11,13 @@ import pytest
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forgotten_programs():
+    """What a module compiled is forgotten after it: thousands of programs fill the memory."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import math
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from tokenize import TokenError
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
@@ -78,8 +79,10 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             _refuse_false_sizes(archive)
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
-    except (ValueError, EOFError, OSError, RuntimeError, BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read as .npz: {error}") from error
+    except DAMAGE as error:
+        raise ValueError(f"{path} cannot be read as .npz: it is torn or damaged") from error
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} cannot be read as .npz: {str(error)[:300]}") from error
 
 
 def _refuse_false_sizes(archive: ZipFile) -> None:
@@ -87,23 +90,26 @@ def _refuse_false_sizes(archive: ZipFile) -> None:
     if len(set(archive.namelist())) < len(archive.namelist()):
         raise ValueError("it has two arrays of one name")
     for entry in archive.infolist():
+        name = ascii(entry.filename)[:50]
         if entry.file_size > BEST_COMPRESSION * entry.compress_size + 1024:
-            raise ValueError(f"{entry.filename} says to be larger than it can be")
+            raise ValueError(f"{name} says to be larger than it can be")
         with archive.open(entry) as member:
             start = member.read(8)
-            if start[:6] != b"\x93NUMPY":
-                continue  # no array: NumPy hands it out as bytes
+            if start[:6] != b"\x93NUMPY" or (start[6], start[7]) not in _HEADERS:
+                raise ValueError(f"{name} is no array")
             member = io.BytesIO(start + member.read(2**16))
-        header = _HEADERS.get(np.lib.format.read_magic(member))
-        if header is None:
-            raise ValueError(f"{entry.filename} has an unknown version")
-        shape, _, dtype = header(member)
+        shape, _, dtype = _HEADERS[np.lib.format.read_magic(member)](member)
         if dtype.hasobject:
             continue  # NumPy refuses it
         if math.prod(shape) * dtype.itemsize != entry.file_size - member.tell():
-            raise ValueError(f"{entry.filename} has not the size that its shape needs")
+            raise ValueError(f"{name} has not the size that its shape needs")
 
 
+# What the libraries underneath raise where bytes are not what they should be.
+DAMAGE = (
+    *(BadZipFile, EOFError, NotImplementedError, OSError, SyntaxError, TokenError),
+    zlib.error,
+)
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,

@@ -98,7 +98,7 @@ NETWORKS = {
 
 
 @given(**NETWORKS)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_change_of_a_random_network_is_as_exact_as_its_roundings(**how):
     assert_network_changes_right(**how)
 

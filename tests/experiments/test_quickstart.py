@@ -89,12 +89,6 @@ def test_the_same_settings_give_the_same_bytes(result, tmp_path):
     assert {name for name in first if first[name] != second.get(name)} == set()
 
 
-def test_the_best_images_are_five_of_each_class(tmp_path):
-    out = tmp_path / "best"
-    quickstart.main(quickstart.Config(images="best", trials=2, out=out))
-    assert json.loads((out / "config.json").read_text())["n_analysed"] == 50
-
-
 def npz(path, n=30, **changed):
     rng = np.random.default_rng(0)
     arrays = {"images": rng.random((n, 28, 28), dtype=np.float32), "labels": np.arange(n) % 10}
@@ -214,7 +208,9 @@ def test_a_result_is_never_overwritten(monkeypatch, tmp_path):
     [signal.SIGINT, signal.SIGTERM, signal.SIGKILL],
     ids=["ctrl-c", "term", "kill"],
 )
-def test_an_interrupted_run_leaves_no_result(tmp_path, stopped_by):
+def test_an_interrupted_run_leaves_no_result(tmp_path_factory, weights, stopped_by):
+    tmp_path = tmp_path_factory.mktemp("interrupted")
+    source = npz(tmp_path_factory.mktemp("images") / "images.npz")
     # A shell's background jobs ignore ctrl-c and hand that on: undone first.
     program = """
 import runpy, signal
@@ -222,12 +218,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 runpy.run_module("experiments.quickstart", run_name="__main__")
 """
     command = [sys.executable, "-c", program, "--out", str(tmp_path / "run")]
+    command += ["--data", source, "--weights", str(weights)]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     while not list(tmp_path.glob(".run.unfinished-*/figures")):
         assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
+        time.sleep(0.01)
     process.send_signal(stopped_by)
     out, error = process.communicate()
     assert process.returncode != 0
@@ -236,6 +233,13 @@ runpy.run_module("experiments.quickstart", run_name="__main__")
     if stopped_by != signal.SIGKILL:
         assert error == "interrupted: no result was written\n"
         assert list(tmp_path.iterdir()) == []
+
+
+def test_the_best_images_are_five_of_each_class(tmp_path, weights):
+    out, source = tmp_path / "best", npz(tmp_path / "images.npz", n=100)
+    config = quickstart.Config(images="best", trials=2, out=out, data=source, weights=weights)
+    quickstart.main(config)
+    assert json.loads((out / "config.json").read_text())["n_analysed"] == 50
 
 
 def test_without_a_terminal_only_the_place_of_the_page_is_printed(tmp_path, weights):
