@@ -6,11 +6,12 @@ Such a file is a pickle inside an array of one object. It is read by the closed 
 
 import math
 import re
+import struct
 from typing import Any
 
 import numpy as np
 
-from .pickled import Name, read_pickle
+from .pickled import Name, read_pickle, shown
 
 MAGIC = b"\x93NUMPY"
 # The whole header: an array without axes that holds one Python object.
@@ -18,6 +19,7 @@ HEADER = re.compile(
     rb"\{'descr': '\|?O8?', 'fortran_order': (?:False|True), 'shape': \(\), ?\}\s*"
 )
 NUMBERS = ("f2", "f4", "f8")
+LONGEST_NAME = 200  # of a layer; it is written once for each of its arrays
 
 
 def read_npy_dictionary(data: memoryview) -> dict[str, np.ndarray]:
@@ -29,13 +31,15 @@ def read_npy_dictionary(data: memoryview) -> dict[str, np.ndarray]:
         ValueError: not such a file, torn, damaged, or with anything but arrays of floating-
             point numbers in it.
     """
-    if len(data) < 12 or data[6] not in (1, 2, 3):
+    if len(data) < 12:
+        raise ValueError("the .npy file is torn")
+    version, size = data[6], struct.calcsize("<H" if data[6] == 1 else "<I")
+    if version not in (1, 2, 3) or len(data) < 8 + size:
         raise ValueError("the .npy file is torn or of an unknown version")
-    size = 2 if data[6] == 1 else 4  # of the number that says how long the header is
     start = 8 + size + int.from_bytes(data[8 : 8 + size], "little")
     if not HEADER.fullmatch(data[8 + size : start]):
         raise ValueError("the .npy file holds no dictionary of layers")
-    found, stop = read_pickle(data, start, _CALLS, frozenset({"numpy.ndarray"}))
+    found, stop = read_pickle(data, start, _calls(len(data)), frozenset({"numpy.ndarray"}))
     if stop != len(data):
         raise ValueError(f"{len(data) - stop} bytes follow the dictionary")
     layers = found.held if isinstance(found, _Array) else None
@@ -46,11 +50,16 @@ def read_npy_dictionary(data: memoryview) -> dict[str, np.ndarray]:
         if isinstance(parts, list | tuple) and len(parts) == 2:
             parts = dict(zip(("weights", "biases"), parts, strict=True))
         if not isinstance(parts, dict):
-            raise ValueError(f"{str(layer)[:50]!r} has no pair of weights and biases")
+            raise ValueError(f"{shown(layer)} has no pair of weights and biases")
         for part, value in parts.items():
+            if not all(isinstance(x, str) and len(x) <= LONGEST_NAME for x in (layer, part)):
+                raise ValueError("a layer or its part has no name, or a very long one")
+            name = f"{layer}/{part}"
             if not isinstance(value, _Array) or value.array is None:
-                raise ValueError(f"{layer}/{part} is no array of numbers"[:100])
-            arrays[f"{layer}/{part}"] = value.array
+                raise ValueError(f"{shown(name)} is no array of numbers")
+            if name in arrays:
+                raise ValueError(f"{shown(name)} is there twice")
+            arrays[name] = value.array
     if sum(array.nbytes for array in arrays.values()) > len(data):
         raise ValueError("the arrays have more numbers together than the file has")
     return arrays
@@ -96,8 +105,8 @@ class _Dtype:
     order = "<"
 
     def __init__(self, code, *_):
-        if code not in (*NUMBERS, "O", "O8"):
-            raise ValueError(f"an array has the dtype {str(code)[:20]!r}: possible are floats")
+        if not isinstance(code, str) or code not in (*NUMBERS, "O", "O8"):
+            raise ValueError("an array has a dtype other than float16, float32 or float64")
         self.code = code
 
     def set_state(self, state):
@@ -106,16 +115,23 @@ class _Dtype:
         self.order = state[1].replace("|", "<")
 
 
-def _encode(text, encoding):
-    """How the oldest protocols write bytes: as text to be encoded."""
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise ValueError("an array's contents are not written as NumPy does")
-    return text.encode("latin-1")
+def _calls(n_bytes):
+    """What a file of this many bytes may call."""
+    left = n_bytes
 
+    def encode(text, encoding):
+        """How the oldest protocols write bytes: as text to be encoded, each text once."""
+        nonlocal left
+        if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+            raise ValueError("an array's contents are not written as NumPy does")
+        left -= len(text)
+        if left < 0:
+            raise ValueError("the arrays have more numbers together than the file has")
+        return text.encode("latin-1")
 
-_CALLS = {
-    "numpy.core.multiarray._reconstruct": _Array,
-    "numpy._core.multiarray._reconstruct": _Array,
-    "numpy.dtype": _Dtype,
-    "_codecs.encode": _encode,
-}
+    return {
+        "numpy.core.multiarray._reconstruct": _Array,
+        "numpy._core.multiarray._reconstruct": _Array,
+        "numpy.dtype": _Dtype,
+        "_codecs.encode": encode,
+    }

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from .pickled import shown
+
 
 def read_onnx(data: memoryview) -> dict[str, np.ndarray]:
     """The floating-point initialisers of an ONNX model by name.
@@ -38,15 +40,17 @@ def read_onnx(data: memoryview) -> dict[str, np.ndarray]:
             raise ValueError("a tensor's name is no text")
         name = tensor.name[:50]
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.HasField("segment"):
-            raise ValueError(f"{name!r} keeps its numbers in another file or in parts")
+            raise ValueError(f"{shown(name)} keeps its numbers in another file or in parts")
         if tensor.name in arrays:
-            raise ValueError(f"{name!r} is there twice")
+            raise ValueError(f"{shown(name)} is there twice")
         size = math.prod(tensor.dims)
         held = len(tensor.raw_data) / kinds[tensor.data_type] or max(
             len(tensor.float_data), len(tensor.double_data), len(tensor.int32_data)
         )
         if any(n < 0 for n in tensor.dims) or len(tensor.dims) > 8 or size != held:
-            raise ValueError(f"{name!r} has {held:g} numbers, not those of its shape")
+            raise ValueError(f"{shown(name)} has {held:g} numbers, not those of its shape")
+        if any(not 0 <= n < 2**16 for n in tensor.int32_data):
+            raise ValueError(f"{shown(name)} has numbers that are no float16")
         arrays[tensor.name] = onnx.numpy_helper.to_array(tensor)
     if not arrays:
         raise ValueError("the ONNX model has no weights in it")

@@ -6,6 +6,7 @@ name to a table: a name that is not in it is refused. Strings and bytes are slic
 so that nothing larger than the file is ever allocated.
 """
 
+import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,24 @@ from typing import Any
 
 MOST_OPCODES = 200_000  # a tensor takes some fifty; each may cost a hundred bytes of memory
 LONGEST_LINE = 512  # of text opcodes; names and numbers are far shorter
-LONGEST_NUMBER = 64  # characters or bytes of one integer
+LONGEST_NUMBER = 64  # characters of one number
+LARGEST_INDEX = 2**32  # of the memo, and of dictionary keys; larger ones can share one hash
+BEYOND_LATIN_1 = re.compile(rb"[\xc4-\xff]")  # in UTF-8
+
+
+def shown(value: object) -> str:
+    """A text or number of the file, short and printable enough for a message."""
+    return ascii(str(value)[:25])
+
+
+def put(target: dict[Any, Any], key: Any, value: Any) -> None:
+    """Fill a dictionary of the pickle; a key may come once."""
+    # Other keys do not occur, and hashing a deep tuple would exhaust the C stack.
+    if not isinstance(key, str) and not (type(key) is int and abs(key) < LARGEST_INDEX):
+        raise ValueError("the pickle has a dictionary key that is no text or small number")
+    if key in target:
+        raise ValueError(f"the pickle has the key {shown(key)} twice")
+    target[key] = value
 
 
 @dataclass(frozen=True)
@@ -125,21 +143,14 @@ class _Machine:
 
     # --- opcodes that are more than a push ---
 
-    def whole_number(self, digits):
-        if not 0 < len(digits) <= LONGEST_NUMBER:
-            raise ValueError("the pickle has a number of unlikely length")
-        if digits in ("00", "01"):  # how the oldest protocol writes booleans
+    def number(self, kind):
+        digits = self.line()
+        if kind is int and digits in ("00", "01"):  # how the oldest protocol writes booleans
             return digits == "01"
         try:
-            return int(digits.removesuffix("L"))
+            return kind(digits[:LONGEST_NUMBER].removesuffix("L"))
         except ValueError as error:
-            raise ValueError("the pickle has a number that is none") from error
-
-    def decimal_number(self, digits):
-        try:
-            return float(digits)
-        except ValueError as error:
-            raise ValueError("the pickle has a number that is none") from error
+            raise ValueError(f"the pickle has the number {shown(digits)}") from error
 
     def members(self, values):
         self.top(list).extend(values)
@@ -149,13 +160,7 @@ class _Machine:
         if len(values) % 2:
             raise IndexError("a key without a value")
         for key, value in zip(values[::2], values[1::2], strict=True):
-            # Other keys do not occur, and hashing a deep tuple would exhaust the C stack.
-            # Large integers are refused because they can be made to have one hash.
-            if not (isinstance(key, str) or (isinstance(key, int) and abs(key) < 2**60)):
-                raise ValueError("the pickle has a dictionary key that is no text or number")
-            if key in target:
-                raise ValueError(f"the pickle has the key {key!r} twice")
-            target[key] = value
+            put(target, key, value)
 
     def new_dictionary(self, values):
         self.push({})
@@ -166,7 +171,7 @@ class _Machine:
             raise ValueError("the pickle names something by no text")
         full = f"{module}.{member}"
         if full not in self.calls and full not in self.names:
-            raise ValueError(f"the file names {full[:100]!r}, which is refused")
+            raise ValueError(f"the file names {full[:70]!a}, which is refused")
         self.push(Name(full))
 
     def call(self):
@@ -193,8 +198,8 @@ class _Machine:
         self.push(self.persistent(self.pop()))
 
     def remember(self, index):
-        if not 0 <= index < 2**32:
-            raise ValueError("the pickle remembers something under an impossible number")
+        if not 0 <= index < LARGEST_INDEX:
+            raise ValueError("the pickle has an unlikely memo")
         self.memo[index] = self.stack[-1]
 
     def recall(self, index):
@@ -203,7 +208,15 @@ class _Machine:
         self.push(self.memo[index])
 
     def text(self, n, encoding="utf-8"):
-        return str(self.take(n), encoding)
+        content = self.take(n)
+        # One wide character would make all the others take four bytes.
+        if n > LONGEST_LINE and BEYOND_LATIN_1.search(content):
+            raise ValueError("the pickle has a long text that is neither a name nor numbers")
+        return str(content, encoding)
+
+    def raw(self, n):
+        """A view of a few bytes takes more memory than they do."""
+        return bytes(self.take(n)) if n <= LONGEST_LINE else self.take(n)
 
     def old_string(self, n):
         """Python 2 wrote names and raw numbers alike: short ones are taken as text."""
@@ -229,10 +242,10 @@ _OPCODES: dict[int, Callable[[_Machine], Any]] = {
     ord("K"): lambda m: m.push(m.unpack("<B")),
     ord("M"): lambda m: m.push(m.unpack("<H")),
     0x8A: lambda m: m.push(int.from_bytes(m.take(m.unpack("<B")), "little", signed=True)),
-    ord("I"): lambda m: m.push(m.whole_number(m.line())),
-    ord("L"): lambda m: m.push(m.whole_number(m.line())),
+    ord("I"): lambda m: m.push(m.number(int)),
+    ord("L"): lambda m: m.push(m.number(int)),
     ord("G"): lambda m: m.push(m.unpack(">d")),
-    ord("F"): lambda m: m.push(m.decimal_number(m.line())),
+    ord("F"): lambda m: m.push(m.number(float)),
     # text and bytes
     ord("X"): lambda m: m.push(m.text(m.unpack("<I"))),
     0x8C: lambda m: m.push(m.text(m.unpack("<B"))),
@@ -241,9 +254,9 @@ _OPCODES: dict[int, Callable[[_Machine], Any]] = {
     ord("S"): lambda m: m.push(m.line().strip("'\"")),
     ord("T"): lambda m: m.push(m.old_string(m.unpack("<I"))),
     ord("U"): lambda m: m.push(m.old_string(m.unpack("<B"))),
-    ord("B"): lambda m: m.push(m.take(m.unpack("<I"))),
-    ord("C"): lambda m: m.push(m.take(m.unpack("<B"))),
-    0x8E: lambda m: m.push(m.take(m.unpack("<Q"))),
+    ord("B"): lambda m: m.push(m.raw(m.unpack("<I"))),
+    ord("C"): lambda m: m.push(m.raw(m.unpack("<B"))),
+    0x8E: lambda m: m.push(m.raw(m.unpack("<Q"))),
     # containers
     ord("("): lambda m: m.marks.append(len(m.stack)),
     ord(")"): lambda m: m.push(()),
@@ -260,11 +273,11 @@ _OPCODES: dict[int, Callable[[_Machine], Any]] = {
     ord("s"): lambda m: m.items([m.pop(), m.pop()][::-1]),
     ord("u"): lambda m: m.items(m.above_mark()),
     # the memo
-    ord("p"): lambda m: m.remember(m.whole_number(m.line())),
+    ord("p"): lambda m: m.remember(m.number(int)),
     ord("q"): lambda m: m.remember(m.unpack("<B")),
     ord("r"): lambda m: m.remember(m.unpack("<I")),
     0x94: lambda m: m.remember(len(m.memo)),
-    ord("g"): lambda m: m.recall(m.whole_number(m.line())),
+    ord("g"): lambda m: m.recall(m.number(int)),
     ord("h"): lambda m: m.recall(m.unpack("<B")),
     ord("j"): lambda m: m.recall(m.unpack("<I")),
     # names, and what is made with them

@@ -7,6 +7,7 @@ against the file, before an array is made; the arrays are views of the file's ow
 
 import io
 import math
+import re
 import struct
 import zipfile
 import zlib
@@ -16,7 +17,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from .pickled import Name, Ordered, read_pickle
+from .pickled import Name, Ordered, put, read_pickle, shown
 
 DTYPES = {
     "FloatStorage": "<f4",
@@ -34,6 +35,8 @@ STORAGES = frozenset(f"torch.{name}" for name in DTYPES)
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 LEGACY_PROTOCOL = 1001
+MOST_MEMBERS = 20_000  # of an archive; each costs some hundred bytes of memory
+LARGEST = 2**60  # of any shape, stride or offset; far beyond every file
 # Where training scripts keep the weights beside an epoch or an accuracy.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 
@@ -70,6 +73,8 @@ def read_zip(data: memoryview) -> dict[str, np.ndarray]:
     """
     if data[-22:-18] != b"PK\5\6":
         raise ValueError("the archive is torn, or something follows its end")
+    if sum(1 for _ in re.finditer(b"PK\x01\x02", data)) > MOST_MEMBERS:
+        raise ValueError(f"the archive has more than {MOST_MEMBERS:,} members")
     try:
         # The file's own bytes: a view of them would be copied.
         with zipfile.ZipFile(io.BytesIO(data.obj)) as archive:
@@ -91,11 +96,11 @@ def read_zip(data: memoryview) -> dict[str, np.ndarray]:
     numbers = {}
     for key, storage in storages.items():
         if f"{root}data/{key}" not in members:
-            raise ValueError(f"the archive has no storage {key[:50]!r}")
+            raise ValueError(f"the archive has no storage {shown(key)}")
         numbers[key] = _member(data, members[f"{root}data/{key}"])
         if len(numbers[key]) != storage.n * storage.dtype.itemsize:
             raise ValueError(
-                f"storage {key[:50]!r} has {len(numbers[key])} bytes, not the "
+                f"storage {shown(key)} has {len(numbers[key])} bytes, not the "
                 f"{storage.n * storage.dtype.itemsize} that its tensors need"
             )
     return _arrays(found, numbers, len(data))
@@ -126,10 +131,10 @@ def read_legacy(data: memoryview) -> dict[str, np.ndarray]:
         storage = storages[key]
         stop = position + 8 + storage.n * storage.dtype.itemsize
         if stop > len(data):
-            raise ValueError(f"the file ends within storage {key[:50]!r}: it is torn")
+            raise ValueError(f"the file ends within storage {shown(key)}: it is torn")
         (n,) = struct.unpack("<q", data[position : position + 8])
         if n != storage.n:
-            raise ValueError(f"storage {key[:50]!r} has {n} numbers, not {storage.n}")
+            raise ValueError(f"storage {shown(key)} has {n} numbers, not {storage.n}")
         numbers[key] = data[position + 8 : stop]
         position = stop
     if position != len(data):
@@ -148,29 +153,33 @@ def _read(data, start, storages):
             raise ValueError("a storage is not described as PyTorch does")
         if view not in ([], [None]):
             raise ValueError("a storage is a view of another: that is not supported")
-        if not isinstance(key, str) or type(n) is not int or n < 0:
+        if not isinstance(key, str) or type(n) is not int or not 0 <= n < LARGEST:
             raise ValueError("a storage is not described as PyTorch does")
         storage = Storage(key, np.dtype(DTYPES[name.full.removeprefix("torch.")]), n)
         if storages.setdefault(key, storage) != storage:
-            raise ValueError(f"storage {key[:50]!r} is described in two ways")
+            raise ValueError(f"storage {shown(key)} is described in two ways")
         return storage
 
     return read_pickle(data, start, _CALLS, STORAGES, persistent)
 
 
-def _tensor(storage, offset, shape, strides, *_):
+def _tensor(storage, offset, shape, strides, *more):
     """What `torch._utils._rebuild_tensor` stands for, checked."""
     if not isinstance(storage, Storage):
         raise ValueError("a tensor has no storage")
     if not isinstance(shape, tuple) or not isinstance(strides, tuple):
         raise ValueError("a tensor has no shape")
+    if any(more[2:]):  # behind requires_grad and hooks
+        raise ValueError("a tensor's sign or conjugation is still to be applied")
+    if len(shape) > 8 or len(strides) != len(shape):
+        raise ValueError("a tensor has more than 8 axes, or other strides than axes")
     numbers = (offset, *shape, *strides)
-    if len(shape) != len(strides) or any(type(n) is not int or n < 0 for n in numbers):
+    if any(type(n) is not int or not 0 <= n < LARGEST for n in numbers):
         raise ValueError("a tensor has an impossible shape, stride or offset")
     size = math.prod(shape)
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     # A stride of 0 would let a few numbers pose as any amount of them.
-    if len(shape) > 8 or size > storage.n or (size and last >= storage.n):
+    if size > storage.n or (size and last >= storage.n):
         raise ValueError(
             f"a tensor of shape {str(shape)[:80]} reaches beyond its storage of "
             f"{storage.n} numbers"
@@ -182,21 +191,41 @@ def _parameter(tensor, *_):
     return tensor
 
 
-def _not_needed(*_):
-    return Ordered()
+class _NotNeeded:
+    """A number that a training script kept, which is left out."""
+
+    def __init__(self, *_):
+        pass
+
+    def set_state(self, state):
+        """Called where the pickle sets attributes."""
+
+
+def _ordered(*arguments):
+    """Python 2 wrote the items as an argument; they are taken out, so as to be copied once."""
+    if len(arguments) > 1 or not all(isinstance(items, list) for items in arguments):
+        raise ValueError("an ordered dictionary is not described as Python does")
+    ordered = Ordered()
+    for items in arguments:
+        for item in items:
+            if not isinstance(item, list | tuple) or len(item) != 2:
+                raise ValueError("an ordered dictionary is not described as Python does")
+            put(ordered, *item)
+        items.clear()
+    return ordered
 
 
 _CALLS = {
-    "collections.OrderedDict": Ordered,
+    "collections.OrderedDict": _ordered,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
     "torch.nn.parameter.Parameter": _parameter,
     # An accuracy or the like that a training script kept beside the weights.
-    "numpy.core.multiarray.scalar": _not_needed,
-    "numpy._core.multiarray.scalar": _not_needed,
-    "numpy.dtype": _not_needed,
-    "_codecs.encode": _not_needed,
+    "numpy.core.multiarray.scalar": _NotNeeded,
+    "numpy._core.multiarray.scalar": _NotNeeded,
+    "numpy.dtype": _NotNeeded,
+    "_codecs.encode": _NotNeeded,
 }
 
 
@@ -204,16 +233,16 @@ def _member(data, entry):
     """The bytes of one member of an archive, which must be stored as they are."""
     name = entry.filename[:50]
     if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
-        raise ValueError(f"the archive's {name!r} is compressed or encrypted")
+        raise ValueError(f"the archive's {shown(name)} is compressed or encrypted")
     header = data[entry.header_offset : entry.header_offset + 30]
     if len(header) < 30 or header[:4] != b"PK\3\4":
-        raise ValueError(f"the archive's {name!r} is not where it should be")
+        raise ValueError(f"the archive's {shown(name)} is not where it should be")
     start = entry.header_offset + 30 + sum(struct.unpack("<HH", header[26:30]))
     content = data[start : start + entry.file_size]
     if len(content) != entry.file_size or entry.compress_size != entry.file_size:
-        raise ValueError(f"the archive's {name!r} is torn")
+        raise ValueError(f"the archive's {shown(name)} is torn")
     if zlib.crc32(content) != entry.CRC:
-        raise ValueError(f"the archive's {name!r} is damaged: its checksum does not match")
+        raise ValueError(f"the archive's {shown(name)} is damaged: its checksum does not match")
     return content
 
 
@@ -243,5 +272,5 @@ def _state_dict(found: Any) -> dict[str, Tensor]:
         raise ValueError("the file holds no dictionary of tensors")
     for key, value in found.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise ValueError(f"{str(key)[:50]!r} in the file is no tensor")
+            raise ValueError(f"{shown(key)} in the file is no tensor")
     return found

@@ -12,6 +12,7 @@ from .onnx import read_onnx
 from .pth import LEGACY_START, read_legacy, read_zip
 from .safetensors import read_safetensors
 
+MOST_COMPRESSION = 64  # bytes out of one in a .npz file; weights have far less
 LONGEST_MESSAGE = 300  # characters
 FORMATS = ".pth, .pt, .th (zip or legacy), .safetensors, .npz, .npy (a dictionary), .onnx"
 
@@ -45,7 +46,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     if path.suffix == ".npz":
-        return read_arrays(path)
+        return read_arrays(path, most_compression=MOST_COMPRESSION)
     data = memoryview(path.read_bytes())
     try:
         return _reader(data, path.suffix)(data)

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .pickled import shown
+
 DTYPES: dict[str, DTypeLike] = {
     "F64": "<f8",
     "F32": "<f4",
@@ -44,9 +46,9 @@ def read_safetensors(data: memoryview) -> dict[str, np.ndarray]:
     for key, entry in table.items():
         dtype, shape, (start, stop) = _entry(key, entry)
         if start > stop or stop > len(numbers):
-            raise ValueError(f"{key[:50]!r} reaches beyond the end of the file")
+            raise ValueError(f"{shown(key)} reaches beyond the end of the file")
         if stop - start != math.prod(shape) * dtype.itemsize:
-            raise ValueError(f"{key[:50]!r} has {stop - start} bytes, not those of its shape")
+            raise ValueError(f"{shown(key)} has {stop - start} bytes, not those of its shape")
         content = numbers[start:stop] if stop > start else bytes(8)
         arrays[key] = np.ndarray(shape, dtype, content)
         ends.append((start, stop))
@@ -63,17 +65,17 @@ def read_safetensors(data: memoryview) -> dict[str, np.ndarray]:
 def _entry(key, entry):
     """Dtype, shape and place of one tensor, all of them checked."""
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ValueError(f"{key[:50]!r} is not described as safetensors does")
+        raise ValueError(f"{shown(key)} is not described as safetensors does")
     name, shape, place = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(name, str) or name not in DTYPES:
-        raise ValueError(f"{key[:50]!r} has the dtype {str(name)[:20]}, which is not supported")
+        raise ValueError(f"{shown(key)} has the dtype {str(name)[:20]}, which is not supported")
     for values in (shape, place):
         if not isinstance(values, list) or len(values) > 8:
-            raise ValueError(f"{key[:50]!r} is not described as safetensors does")
+            raise ValueError(f"{shown(key)} is not described as safetensors does")
         if any(type(n) is not int or n < 0 for n in values):
-            raise ValueError(f"{key[:50]!r} has an impossible shape or place")
+            raise ValueError(f"{shown(key)} has an impossible shape or place")
     if len(place) != 2:
-        raise ValueError(f"{key[:50]!r} is not described as safetensors does")
+        raise ValueError(f"{shown(key)} is not described as safetensors does")
     return np.dtype(DTYPES[name]), tuple(shape), place
 
 

@@ -1,18 +1,28 @@
 """Images and labels from a NumPy `.npz` file."""
 
-import io
+import itertools
 import math
+import mmap
+import re
+import struct
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from tokenize import TokenError
-from zipfile import BadZipFile, ZipFile, is_zipfile
+from typing import BinaryIO
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipExtFile, ZipFile, is_zipfile
 
 import numpy as np
 
 from .dataset import Dataset, Preprocess
 
 BEST_COMPRESSION = 1032  # bytes out of one, at most, by the deflate algorithm
+MOST_ARRAYS = 20_000  # each costs some hundred bytes of memory
+# The headers that NumPy writes; its own reader takes more, and parses Python for it.
+HEADER = re.compile(
+    r"\{'descr': '([<>|]?[?biufcSUVO]\d{0,9})', 'fortran_order': (?:False|True), "
+    r"'shape': \(((?:\d{1,18},?(?: \d{1,18},?)*)?)\), ?\}\s*"
+)
+LONGEST_HEADER = 2**14  # bytes
 LARGEST_LABEL = 100_000  # beyond it, a label is more likely a mistake than a class
 
 
@@ -62,8 +72,14 @@ def npz(path: Path, split: str | None = None, preprocess: Preprocess | None = No
     return Dataset(images, labels, _class_names(arrays), preprocess)
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(
+    path: Path, *, most_compression: int = BEST_COMPRESSION
+) -> dict[str, np.ndarray]:
     """Every array of a `.npz` file; nothing in it is ever executed.
+
+    Args:
+        path: the file.
+        most_compression: refuse a file whose arrays are more than so many times larger.
 
     Raises:
         FileNotFoundError: no such file.
@@ -75,46 +91,65 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path} is no .npz file, or is torn")
     try:
         # The stream is ours to close: NumPy leaves it open when the archive is refused.
-        with open(path, "rb") as stream, ZipFile(stream) as archive:
-            _refuse_false_sizes(archive)
+        with open(path, "rb") as stream:
+            _refuse_many_members(stream)
+            with ZipFile(stream) as archive:
+                most = most_compression * Path(path).stat().st_size + 2**20
+                _refuse_false_sizes(archive, Path(path).stat().st_size, most)
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
-    except DAMAGE as error:
+    except (EOFError, BadZipFile, struct.error, zlib.error) as error:
         raise ValueError(f"{path} cannot be read as .npz: it is torn or damaged") from error
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} cannot be read as .npz: {str(error)[:300]}") from error
+    except (ValueError, OSError, RuntimeError) as error:
+        raise ValueError(f"{path} cannot be read as .npz: {error}") from error
 
 
-def _refuse_false_sizes(archive: ZipFile) -> None:
+def _refuse_many_members(stream: BinaryIO) -> None:
+    with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        entries = itertools.islice(re.finditer(b"PK\x01\x02", content), MOST_ARRAYS + 1)
+        if sum(1 for _ in entries) > MOST_ARRAYS:
+            raise ValueError(f"it has more than {MOST_ARRAYS:,} arrays")
+
+
+def _refuse_false_sizes(archive: ZipFile, n_bytes: int, most_bytes: int) -> None:
     """Refuse arrays that say to be larger than they are: NumPy would make room for them."""
-    if len(set(archive.namelist())) < len(archive.namelist()):
+    entries = archive.infolist()
+    if len({entry.filename.removesuffix(".npy") for entry in entries}) < len(entries):
         raise ValueError("it has two arrays of one name")
-    for entry in archive.infolist():
-        name = ascii(entry.filename)[:50]
-        if entry.file_size > BEST_COMPRESSION * entry.compress_size + 1024:
-            raise ValueError(f"{name} says to be larger than it can be")
+    if sum(entry.compress_size for entry in entries) > n_bytes:
+        raise ValueError("its arrays overlap, or reach beyond its end")
+    if sum(entry.file_size for entry in entries) > most_bytes:
+        raise ValueError("its arrays say to be larger than they can be")
+    for entry in entries:
+        name = ascii(entry.filename[:25])
+        if entry.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+            raise ValueError(f"{name} is compressed in a way that NumPy does not use")
         with archive.open(entry) as member:
-            start = member.read(8)
-            if start[:6] != b"\x93NUMPY" or (start[6], start[7]) not in _HEADERS:
-                raise ValueError(f"{name} is no array")
-            member = io.BytesIO(start + member.read(2**16))
-        shape, _, dtype = _HEADERS[np.lib.format.read_magic(member)](member)
+            dtype, shape, size = _described(member, name)  # pyright: ignore[reportArgumentType]
         if dtype.hasobject:
-            continue  # NumPy refuses it
-        if math.prod(shape) * dtype.itemsize != entry.file_size - member.tell():
+            continue  # NumPy refuses it, and says why
+        if math.prod(shape) * dtype.itemsize != entry.file_size - size:
             raise ValueError(f"{name} has not the size that its shape needs")
+        if max(shape, default=0) >= 2**60:
+            raise ValueError(f"{name} has an impossible shape")
 
 
-# What the libraries underneath raise where bytes are not what they should be.
-DAMAGE = (
-    *(BadZipFile, EOFError, NotImplementedError, OSError, SyntaxError, TokenError),
-    zlib.error,
-)
-_HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-    (3, 0): np.lib.format.read_array_header_2_0,
-}
+def _described(member: ZipExtFile, name: str) -> tuple[np.dtype, list[int], int]:
+    """Dtype and shape that an array's header says, and the bytes before its numbers."""
+    start = member.read(12)
+    if len(start) < 12 or start[:6] != b"\x93NUMPY" or start[6] not in (1, 2, 3):
+        raise ValueError(f"{name} is no array, or of an unknown version")
+    begin = 10 if start[6] == 1 else 12  # the header's length has two or four bytes
+    size = begin + int.from_bytes(start[8:begin], "little")
+    content = start + member.read(min(max(size - 12, 0), LONGEST_HEADER))
+    header = HEADER.fullmatch(content[begin:size].decode("latin-1"))
+    if header is None:
+        raise ValueError(f"{name} has a header that NumPy does not write")
+    try:
+        dtype = np.dtype(header[1])
+    except TypeError as error:
+        raise ValueError(f"{name} has an unknown dtype") from error
+    return dtype, [int(n) for n in re.findall(r"\d+", header[2])], size
 
 
 def _class_names(arrays: Mapping[str, np.ndarray]) -> tuple[str, ...]:
