@@ -38,11 +38,13 @@ class Config:
 
 def main(config: Config) -> None:
     """Load, evaluate, print, write."""
+    if config.out is not None and not config.out.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {config.out.parent} for {config.out.name}")
+    if config.out is not None and config.out.is_dir():
+        raise IsADirectoryError(f"{config.out} is a folder: --out takes the name of a file")
     model, images, manifest, preprocess = network_and_images(
         config.weights, config.data, config.split, config.preprocess
     )
-    if config.out is not None and not config.out.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {config.out.parent} for {config.out.name}")
     with cli.progress() as bars:
         bar = bars.add_task("images", total=len(images))
         evaluation = evaluate(

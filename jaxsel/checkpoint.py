@@ -8,7 +8,8 @@ or differs in one byte from what was written is refused instead of analysed.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,7 @@ def write(path: Path, arrays: Mapping[str, Any], manifest: Mapping[str, Any]) ->
         "arrays": listed,
     }
     with finished_folder(path) as folder:
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(folder / "arrays", arrays)
+        _uninterrupted(_save, folder / "arrays", arrays)
         full["files"] = _files(folder / "arrays")
         text = json.dumps(full, indent=2) + "\n"
         (folder / "manifest.json").write_text(text)
@@ -101,8 +101,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if _files(Path(path) / "arrays") != manifest["files"]:
         raise ValueError(f"{path}: the files in arrays/ are not those that the manifest lists")
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            arrays = checkpointer.restore((Path(path) / "arrays").absolute())
+        arrays = _uninterrupted(_restore, (Path(path) / "arrays").absolute())
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"the arrays of {path} cannot be read: {error}") from error
     arrays = jax.tree.map(np.asarray, arrays)
@@ -122,6 +121,25 @@ def named(tree: Mapping[str, Any]) -> dict[str, Any]:
     """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {"/".join(str(key.key) for key in path): leaf for path, leaf in leaves}
+
+
+def _save(path: Path, arrays: Mapping[str, Any]) -> None:
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(path, arrays)
+
+
+def _restore(path: Path) -> Any:
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(path)
+
+
+def _uninterrupted(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Let orbax finish in a thread of its own; only then is an interrupt raised.
+
+    Its own threads would go on writing while the folder is being removed.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work, *arguments).result()
 
 
 def _files(folder: Path) -> dict[str, str]:

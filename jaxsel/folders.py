@@ -52,7 +52,8 @@ def finished_folder(path: Path) -> Iterator[Path]:
 
 def refuse_taken(path: Path) -> None:
     """Raise `FileExistsError` if something is at `path` that a rename would destroy."""
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+    dangling = path.is_symlink() and not path.exists()
+    if dangling or path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise FileExistsError(
             f"{path} is there already and not empty: remove it or name another folder"
         )

@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (OSError, ValueError) as error:
         sys.exit(f"ports: {error}")
     except KeyboardInterrupt:
-        sys.exit("ports: interrupted: no checkpoint was written")
+        sys.exit(f"ports: interrupted: {options.out} is there whole or not at all")
     settings = ", ".join(f"{key} {value}" for key, value in manifest["settings"].items())
     print(
         f"{options.out}: {manifest['network']} ({settings}), "
@@ -116,11 +116,15 @@ def port(
     arrays = read(file)
     sha256 = file_sha256(file)
     promised = re.search(r"-([0-9a-f]{8})$", file.stem)
-    if promised and not sha256.startswith(promised[1]):
+    # Eight decimal digits are more likely a date.
+    if promised and not promised[1].isdecimal() and not sha256.startswith(promised[1]):
         raise ValueError(
             f"{file} is damaged: its sha256 begins with {sha256[:8]}, not with the "
             f"{promised[1]} of its name"
         )
+    for other, published in PUBLISHED.items():
+        if other != name and sha256.startswith(published.sha256):
+            raise ValueError(f"{file} holds the published weights of {other}, not of {name}")
     progress("converting")
     try:
         tree, settings = convert(name, arrays)

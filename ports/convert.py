@@ -12,6 +12,7 @@ from jaxsel import models
 from . import caffe, cifar_nets, keras_nets, mlp, torchvision_nets
 from .table import Table
 
+PREFIXES = ("_orig_mod.", "module.", "_orig_mod.")  # compiled, on several devices, or both
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -61,9 +62,9 @@ def convert(name: str, arrays: Arrays) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Args:
         name: which network, one of `PORTS`.
-        arrays: what the file holds, by key. Keys that all begin with `module.`, as PyTorch's
-            DataParallel writes them, are taken without it; BatchNorm's `num_batches_tracked`
-            is left out.
+        arrays: what the file holds, by key. Keys that all begin with `module.` or
+            `_orig_mod.`, as PyTorch writes them for networks on several devices and compiled
+            ones, are taken without it; BatchNorm's `num_batches_tracked` is left out.
 
     Returns:
         Nested dictionaries for `jaxsel.models.assemble`, in the floating-point dtype of the
@@ -71,7 +72,9 @@ def convert(name: str, arrays: Arrays) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Raises:
         ValueError: arrays that are missing or not known, all of them named; an array of
-            another shape than the network needs, or with numbers that are not finite.
+            another shape than the network needs, or with numbers that are not finite. A
+            square kernel that was transposed has the right shape: only what the network
+            answers can show it.
 
     >>> file = {"linears.0.weight": np.zeros((3, 2)), "linears.0.bias": np.zeros(3),
     ...         "linears.1.weight": np.zeros((4, 3)), "linears.1.bias": np.zeros(4)}
@@ -79,11 +82,7 @@ def convert(name: str, arrays: Arrays) -> tuple[dict[str, Any], dict[str, Any]]:
     {'n_inputs': 2, 'widths': [3], 'n_classes': 4}
     """
     port = PORTS[name]
-    arrays = {
-        key: array
-        for key, array in _without_prefix(arrays).items()
-        if key not in port.beside and not key.endswith(".num_batches_tracked")
-    }
+    arrays = _weights_alone(_without_prefix(arrays), port.beside)
     table = port.table(arrays)
     expected = {key for key, _ in table.values()}
     if arrays.keys() != expected:
@@ -109,13 +108,27 @@ def convert(name: str, arrays: Arrays) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _without_prefix(arrays: Arrays) -> Arrays:
-    if all(key.startswith("module.") for key in arrays):
-        return {key.removeprefix("module."): array for key, array in arrays.items()}
+    for prefix in PREFIXES:
+        if all(key.startswith(prefix) for key in arrays):
+            arrays = {key.removeprefix(prefix): array for key, array in arrays.items()}
     return arrays
 
 
+def _weights_alone(arrays: Arrays, beside: frozenset[str]) -> Arrays:
+    """Without what is no part of the network: BatchNorm's counters among it."""
+    counters = {
+        key.removesuffix("running_mean") + "num_batches_tracked"
+        for key in arrays
+        if key.endswith("running_mean")
+    }
+    return {key: a for key, a in arrays.items() if key not in beside and key not in counters}
+
+
 def _listed(keys: set[str]) -> str:
-    return ", ".join(sorted(keys)) or "none"
+    """Some names for a message; a file may have put anything into them."""
+    names = [ascii(key)[1:-1][:60] for key in sorted(keys)]
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return (", ".join(names[:8]) or "none") + more
 
 
 def _numbers(array: np.ndarray, key: str) -> np.ndarray:
@@ -123,8 +136,12 @@ def _numbers(array: np.ndarray, key: str) -> np.ndarray:
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(f"{key} holds {array.dtype}, no floating-point numbers")
     array = array.astype(np.float64 if array.dtype.itemsize == 8 else np.float32)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{key} has numbers that are NaN or infinite")
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(array.astype(np.float32, copy=False)).all()
+    if not finite:
+        raise ValueError(
+            f"{key} has numbers that are NaN or infinite, or too large for float32"
+        )
     return array
 
 

@@ -43,7 +43,7 @@ def download(
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         _fetch(url, part, progress)
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
+    except (OSError, http.client.HTTPException) as error:  # urllib's errors are OSErrors
         reason = getattr(error, "reason", None) or error
         raise OSError(
             f"{url} cannot be downloaded: {reason}. Run it again to go on, or get the file "

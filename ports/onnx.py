@@ -43,11 +43,13 @@ def read_onnx(data: memoryview) -> dict[str, np.ndarray]:
             raise ValueError(f"{shown(name)} keeps its numbers in another file or in parts")
         if tensor.name in arrays:
             raise ValueError(f"{shown(name)} is there twice")
+        if len(tensor.dims) > 8 or any(not 0 <= n < 2**60 for n in tensor.dims):
+            raise ValueError(f"{shown(name)} has an impossible shape")
         size = math.prod(tensor.dims)
         held = len(tensor.raw_data) / kinds[tensor.data_type] or max(
             len(tensor.float_data), len(tensor.double_data), len(tensor.int32_data)
         )
-        if any(n < 0 for n in tensor.dims) or len(tensor.dims) > 8 or size != held:
+        if size != held:
             raise ValueError(f"{shown(name)} has {held:g} numbers, not those of its shape")
         if any(not 0 <= n < 2**16 for n in tensor.int32_data):
             raise ValueError(f"{shown(name)} has numbers that are no float16")

@@ -171,7 +171,10 @@ class _Machine:
             raise ValueError("the pickle names something by no text")
         full = f"{module}.{member}"
         if full not in self.calls and full not in self.names:
-            raise ValueError(f"the file names {full[:70]!a}, which is refused")
+            raise ValueError(
+                f"the file names {full[:70]!a}, which is refused: only dictionaries of arrays "
+                "are read, in PyTorch what torch.save(model.state_dict(), FILE) writes"
+            )
         self.push(Name(full))
 
     def call(self):

@@ -94,6 +94,8 @@ def read_zip(data: memoryview) -> dict[str, np.ndarray]:
         raise ValueError("the numbers are big-endian: possible is little-endian")
     storages: dict[str, Storage] = {}
     found, _ = _read(_member(data, members[pickles[0]]), 0, storages)
+    if sum(storage.n * storage.dtype.itemsize for storage in storages.values()) > len(data):
+        raise ValueError("the storages have more numbers together than the file has")
     numbers = {}
     for key, storage in storages.items():
         if f"{root}data/{key}" not in members:

@@ -140,3 +140,10 @@ def test_parents_with_something_else_in_them_stay(tmp_path):
     with pytest.raises(ValueError, match="stop"):
         written_beside()
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["mine"]
+
+
+def test_a_link_to_nowhere_is_not_written_over(tmp_path):
+    (tmp_path / "out").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError), finished_folder(tmp_path / "out"):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]

@@ -11,7 +11,7 @@ from PIL import Image
 # Of ImageNet's training images, red, green, blue, for pixels 0 to 1 (torchvision).
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_SD = (0.229, 0.224, 0.225)
-# The same mean for pixels 0 to 255, blue, green, red (Caffe's ilsvrc_2012_mean).
+# Caffe's own mean (ilsvrc_2012_mean) for pixels 0 to 255, blue, green, red.
 CAFFE_MEAN = (104.00698793, 116.66876762, 122.67891434)
 
 

@@ -51,13 +51,22 @@ def build(name: str, *, seed: int = 0, **settings: Any) -> nnx.Module:
         The network; it has `sites` and `extra_sites` and is called as `model(images, tap)`.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: an unknown name or setting.
 
     >>> build("mlp", widths=(4,)).sites
     ('fc1',)
     """
-    hashable = {key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()}
-    return _built(_network(name), jax.random.key(seed), tuple(sorted(hashable.items())))
+    hashable = {
+        key: tuple(np.asarray(value).tolist())
+        if isinstance(value, list | np.ndarray)
+        else value
+        for key, value in settings.items()
+    }
+    network = _network(name)
+    try:
+        return _built(network, jax.random.key(seed), tuple(sorted(hashable.items())))
+    except TypeError as error:
+        raise _unknown_settings(settings) from error
 
 
 def load(path: Path | str) -> nnx.Module:
@@ -105,7 +114,7 @@ def assemble(name: str, settings: Mapping[str, Any], arrays: Mapping[str, Any]) 
         arrays: nested dictionaries, as `nnx.to_pure_dict(nnx.state(network))` gives them.
 
     Returns:
-        The network, its arrays in the dtypes given.
+        The network; arrays of float64 become float32 outside `jax.enable_x64(True)`.
 
     Raises:
         ValueError: an unknown name or setting; an array too many or too few, or one of
@@ -118,12 +127,14 @@ def assemble(name: str, settings: Mapping[str, Any], arrays: Mapping[str, Any]) 
     True
     """
     graph, state = nnx.split(outline(name, settings))
-    needed = shapes(name, settings)
-    found = {key: array.shape for key, array in checkpoint.named(arrays).items()}
+    needed, found = (checkpoint.named(tree) for tree in (nnx.to_pure_dict(state), arrays))
     for key in sorted(needed.keys() | found.keys()):
-        if found.get(key) != needed.get(key):
+        if key not in found or key not in needed:
+            what = "is missing" if key in needed else "is not part of the network"
+            raise ValueError(f"the array {key} {what}")
+        if found[key].shape != needed[key].shape:
             raise ValueError(
-                f"{key} has shape {found.get(key)}, the network needs {needed.get(key)}"
+                f"{key} has shape {found[key].shape}, the network needs {needed[key].shape}"
             )
     nnx.replace_by_pure_dict(state, jax.tree.map(jax.numpy.asarray, arrays))
     return nnx.merge(graph, state)
@@ -161,7 +172,11 @@ def outline(name: str, settings: Mapping[str, Any]) -> nnx.Module:
     try:
         return nnx.eval_shape(lambda: network(rngs=nnx.Rngs(0), **settings))
     except TypeError as error:
-        raise ValueError(f"the network does not take the settings {settings}") from error
+        raise _unknown_settings(settings) from error
+
+
+def _unknown_settings(settings):
+    return ValueError(f"the network does not take the settings {settings}")
 
 
 def arrays_of(network: nnx.Module) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def local_response_normalisation(
         k: what the sum is added to; above 0.
 
     Returns:
-        The same shape; for k = 1, no number larger than in `x`.
+        The same shape; for k = 1, no number of larger magnitude than in `x`.
 
     Raises:
         ValueError: an even `size`, which has no middle.

@@ -94,6 +94,7 @@ def test_the_same_command_gives_the_same_bytes(untrained, tmp_path):
         (["--data", "cifar"], "unknown data source 'cifar'"),
         (["--data", "npz:nowhere.npz"], "there is no file"),
         (["--data", "digits", "--out", "nowhere/out.json"], "there is no folder nowhere"),
+        (["--data", "digits", "--out", "."], "is a folder: --out takes the name of a file"),
         (["--data", "digits", "--batch-size", "0"], "batch_size must be at least 1"),
         (["--data", "digits", "--preprocess", "torchvision"], "takes colour images"),
     ],

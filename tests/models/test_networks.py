@@ -173,3 +173,12 @@ def test_an_unknown_network_is_refused_with_those_that_are_known():
         ValueError, match=r"unknown network 'vgg99': possible are alexnet, .*mlp"
     ):
         models.build("vgg99")
+
+
+def test_an_unknown_setting_is_refused():
+    with pytest.raises(ValueError, match=r"does not take the settings \{'n_input': 4\}"):
+        models.build("mlp", n_input=4)
+
+
+def test_settings_may_be_arrays():
+    assert models.build("mlp", n_inputs=2, widths=np.array([3, 4])).sites == ("fc1", "fc2")

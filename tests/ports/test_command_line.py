@@ -1,7 +1,9 @@
 """`python -m ports`: published files are recognised, false ones refused, real ones right."""
 
 import hashlib
+import os
 import re
+import signal
 
 import numpy as np
 import pytest
@@ -65,9 +67,48 @@ def test_double_precision_is_kept_as_float32(tmp_path):
 
 
 def test_a_file_that_is_not_what_its_name_promises_is_refused(weights, tmp_path):
-    file = weights[0].rename(tmp_path / "net-01234567.pth")
-    refused(["lenet5", "--file", file, "--out", tmp_path / "out"], "not with the 01234567 of")
+    file = weights[0].rename(tmp_path / "net-0123abcd.pth")
+    refused(["lenet5", "--file", file, "--out", tmp_path / "out"], "not with the 0123abcd of")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_date_in_a_name_is_no_checksum(weights, tmp_path):
+    file = weights[0].rename(tmp_path / "net-20240115.pth")
+    main(["lenet5", "--file", str(file), "--out", str(tmp_path / "out")])
+    assert models.load(tmp_path / "out").sites == ("conv1", "conv2", "fc1", "fc2")
+
+
+def test_the_published_weights_of_another_network_are_refused(weights, tmp_path, monkeypatch):
+    """Caffe's AlexNet and CaffeNet have the same arrays: only the checksum tells."""
+    file, sha256 = weights
+    monkeypatch.setitem(PUBLISHED, "caffenet", Published("https://example.org/x", sha256, ""))
+    arguments = ["lenet5", "--file", file, "--out", tmp_path / "out"]
+    refused(arguments, "holds the published weights of caffenet, not of lenet5")
+
+
+def test_a_whole_model_is_refused_with_what_to_save_instead(tmp_path):
+    torch.save(torch.nn.Linear(2, 3), tmp_path / "model.pth")
+    arguments = ["lenet5", "--file", tmp_path / "model.pth", "--out", tmp_path / "out"]
+    refused(arguments, r"what torch\.save\(model\.state_dict\(\), FILE\) writes")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_writing_leaves_nothing(tmp_path, monkeypatch, number):
+    """The signal comes while orbax writes; it is heard when orbax has finished."""
+    before, save = signal.getsignal(number), checkpoint._save
+
+    def interrupted(path, arrays):
+        os.kill(os.getpid(), number)
+        save(path, arrays)
+
+    torch.save(LeNet5().state_dict(), tmp_path / "net.pth")
+    monkeypatch.setattr(checkpoint, "_save", interrupted)
+    signal.signal(number, signal.default_int_handler)
+    try:
+        refused(["lenet5", "--file", tmp_path / "net.pth", "--out", tmp_path / "out"], "interr")
+    finally:
+        signal.signal(number, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
 
 
 def test_a_file_of_another_network_is_refused(weights, tmp_path):

@@ -140,9 +140,34 @@ def test_counters_of_batches_are_left_out():
     )
 
 
-def test_the_prefix_of_a_network_on_several_devices_is_left_out():
+@pytest.mark.parametrize("key", ["fc.num_batches_tracked", "num_batches_tracked"])
+def test_counters_of_no_batch_norm_are_refused_by_name(key):
+    with pytest.raises(ValueError, match=f"missing none; unknown {key}$"):
+        convert("resnet20", {**fabricated("resnet20"), key: np.array(7)})
+
+
+def test_a_number_too_large_for_float32_is_refused_by_name():
+    arrays = fabricated("lenet5")
+    arrays["fc3.bias"] = np.full(7, 1e300)
+    with pytest.raises(
+        ValueError, match=r"fc3\.bias has numbers that .* too large for float32"
+    ):
+        convert("lenet5", arrays)
+
+
+def test_a_message_names_a_few_arrays_and_counts_the_others():
+    bad = {f"\x1b[31m{i}": np.ones(1) for i in range(30)}
+    with pytest.raises(ValueError, match=r"and 22 more$") as error:
+        convert("lenet5", {**fabricated("lenet5"), **bad})
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."]
+)
+def test_prefixes_of_several_devices_and_compilation_are_left_out(prefix):
     arrays = fabricated("resnet20")
-    prefixed = {f"module.{key}": array for key, array in arrays.items()}
+    prefixed = {f"{prefix}{key}": array for key, array in arrays.items()}
     jax.tree.map(
         np.testing.assert_array_equal,
         convert("resnet20", prefixed)[0],
