@@ -82,7 +82,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if not all(isinstance(manifest[key], dict) for key in ("settings", "arrays")):
         raise ValueError(f"{file} is damaged: its settings and arrays are no tables")
     if manifest["format"] != FORMAT:
-        raise ValueError(f"{file} has format {manifest['format']!r}; possible is {FORMAT}")
+        raise ValueError(
+            f"{file} has format {manifest['format']!r}; possible is {FORMAT}: make it again"
+        )
     if not checksum.is_file() or checksum.read_bytes() != f"{_sha256(content)}\n".encode():
         raise ValueError(f"{file} is not what was written: its checksum is not {checksum.name}")
     return manifest

@@ -37,22 +37,7 @@ from .reading import FORMATS, read
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python -m ports", description=__doc__)
-    parser.add_argument(
-        "network", choices=sorted(PORTS), metavar="NAME", help=", ".join(sorted(PORTS))
-    )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--file", type=Path, help=f"the weights: {FORMATS}")
-    source.add_argument("--download", action="store_true", help="fetch the published weights")
-    parser.add_argument("--out", type=Path, required=True, help="checkpoint folder to make")
-    parser.add_argument(
-        "--preprocess",
-        choices=sorted(PREPROCESS),
-        metavar="NAME",
-        help="what the network's images went through, if not what is usual for it: "
-        + ", ".join(sorted(PREPROCESS)),
-    )
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         refuse_taken(options.out)
         file = fetch(options.network, options.out) if options.download else options.file
@@ -80,6 +65,24 @@ def main(arguments: list[str] | None = None) -> None:
     )
 
 
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    flags = argparse.ArgumentParser(prog="python -m ports", description=__doc__)
+    names, known = ", ".join(sorted(PORTS)), ", ".join(sorted(PREPROCESS))
+    flags.add_argument("network", choices=sorted(PORTS), metavar="NAME", help=names)
+    source = flags.add_mutually_exclusive_group(required=True)
+    source.add_argument("--file", type=Path, help=f"the weights: {FORMATS}")
+    source.add_argument("--download", action="store_true", help="fetch the published weights")
+    flags.add_argument("--out", type=Path, required=True, help="checkpoint folder to make")
+    flags.add_argument(
+        "--preprocess",
+        choices=sorted(PREPROCESS),
+        metavar="NAME",
+        help=f"what the network's images went through, if not what is usual for it: {known}",
+    )
+    return flags
+
+
 def port(
     name: str,
     file: Path,
@@ -92,8 +95,7 @@ def port(
 
     Args:
         name: one of `PORTS`.
-        file: as in `reading.read`. Where its name ends in `-` and eight hexadecimal digits,
-            as PyTorch names weights, its checksum must begin with them.
+        file: as in `reading.read`.
         out: the checkpoint's folder.
         preprocess: instead of the network's usual one.
         progress: called with the name of each of the four steps when it begins.
@@ -115,16 +117,7 @@ def port(
     progress("reading")
     arrays = read(file)
     sha256 = file_sha256(file)
-    promised = re.search(r"-([0-9a-f]{8})$", file.stem)
-    # Eight decimal digits are more likely a date.
-    if promised and not promised[1].isdecimal() and not sha256.startswith(promised[1]):
-        raise ValueError(
-            f"{file} is damaged: its sha256 begins with {sha256[:8]}, not with the "
-            f"{promised[1]} of its name"
-        )
-    for other, published in PUBLISHED.items():
-        if other != name and sha256.startswith(published.sha256):
-            raise ValueError(f"{file} holds the published weights of {other}, not of {name}")
+    refuse_false_names(name, file, sha256)
     progress("converting")
     try:
         tree, settings = convert(name, arrays)
@@ -148,6 +141,26 @@ def port(
     progress("reading back")
     models.load(out)
     return written
+
+
+def refuse_false_names(name: str, file: Path, sha256: str) -> None:
+    """Refuse a file that is not what its name or the command says.
+
+    Args:
+        name: the network that it is to hold.
+        file: where its name ends in `-` and eight hexadecimal digits, as PyTorch names
+            weights, its checksum must begin with them; eight decimal digits are a date.
+        sha256: its checksum.
+    """
+    promised = re.search(r"-([0-9a-f]{8})$", file.stem)
+    if promised and not promised[1].isdecimal() and not sha256.startswith(promised[1]):
+        raise ValueError(
+            f"{file} is damaged: its sha256 begins with {sha256[:8]}, not with the "
+            f"{promised[1]} of its name"
+        )
+    for other, published in PUBLISHED.items():
+        if other != name and sha256.startswith(published.sha256):
+            raise ValueError(f"{file} holds the published weights of {other}, not of {name}")
 
 
 def fetch(name: str, out: Path) -> Path:

@@ -173,7 +173,7 @@ def test_adaptive_pooling_equals_its_definition_and_pytorch(seed, height, width,
 @EXAMPLES
 @given(height=SIDES, width=SIDES, size=st.integers(1, 8), value=st.floats(-10, 10))
 def test_adaptive_pooling_keeps_a_constant(height, width, size, value):
-    assume(value != 0)
+    assume(abs(value) > 1e-300)  # averages of smaller numbers are flushed to 0
     found = in_float64(adaptive_average_pool, np.full((1, height, width, 1), value), size)
     # Weights such as 1 / 3 are rounded, and then their sum.
     np.testing.assert_allclose(found, np.full((1, size, size, 1), value), rtol=1e-14)
