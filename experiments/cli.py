@@ -3,9 +3,11 @@
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
+import PIL.Image
 import rich.console
 import rich.progress
 import tyro
@@ -24,6 +26,8 @@ def run(main: Callable[[Config], None], config: type[Config], description: str) 
         description: shown by `--help`.
     """
     settings = tyro.cli(config, description=description)
+    # Such an image ends in an error that names it.
+    warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
     interrupts = []
 
     def interrupt(number: int, frame: object) -> None:
@@ -69,3 +73,25 @@ def progress() -> rich.progress.Progress:
         transient=True,
         disable=not console.is_terminal,
     )
+
+
+def counting(
+    bars: rich.progress.Progress, description: str
+) -> Callable[[int, int | None], None]:
+    """A bar that is there from its first report on.
+
+    Args:
+        bars: where it is to be.
+        description: before it.
+
+    Returns:
+        A function of what is done and the total, as the library calls it.
+    """
+    made: list[rich.progress.TaskID] = []
+
+    def report(done: int, total: int | None) -> None:
+        if not made:
+            made.append(bars.add_task(description, total=total))
+        bars.update(made[0], completed=done)
+
+    return report

@@ -1,10 +1,15 @@
 """How well a network does: table 1 of Kanda et al. for any checkpoint and any images.
 
-python -m experiments.evaluate --weights DIR --data SPEC [--split S] [--preprocess NAME]
+    python -m experiments.evaluate --weights DIR --data npz:FILE.npz --split test
+    python -m experiments.evaluate --weights DIR --data imagenet-val:ILSVRC2012_img_val.tar
+    python -m experiments.evaluate --weights DIR --data folder:PATH --skip-corrupt
+    python -m experiments.evaluate --weights DIR --data tfds:cifar10 --split test
 
 Prints the number of images and of those that are right, top-1 and top-5 accuracy, the mean
 loss, and mean and standard deviation of P(correct), the probability of the right class;
-`--out FILE.json` also writes them.
+`--out FILE.json` also writes them. Images are preprocessed as the checkpoint records, unless
+another preprocessing is asked for; the result says which it was. An image that cannot be
+decoded ends the run, or is left out, counted and named.
 """
 
 import json
@@ -15,7 +20,9 @@ from typing import Any
 from jaxsel.evaluation import Evaluation, evaluate
 
 from . import cli
-from .weights import network_and_images
+from .weights import described, network_and_images
+
+SHOWN = 5  # names of corrupt images on the screen; the file has all
 
 
 @dataclass(frozen=True)
@@ -25,11 +32,15 @@ class Config:
     weights: Path
     """checkpoint folder that `python -m ports` wrote"""
     data: str
-    """digits, or npz:PATH"""
+    """digits, npz:PATH, folder:PATH, tfds:NAME or imagenet-val:PATH"""
     split: str | None = None
     """part of the data, such as train or test, where it has several"""
+    labels: Path | None = None
+    """synset of every image of imagenet-val, a line each, instead of the published list"""
     preprocess: str | None = None
     """instead of the preprocessing that the checkpoint records"""
+    skip_corrupt: bool = False
+    """leave out images that cannot be decoded (all are looked at first) instead of stopping"""
     batch_size: int = 128
     """images at a time; no result depends on it beyond the last bits"""
     out: Path | None = None
@@ -42,21 +53,27 @@ def main(config: Config) -> None:
         raise FileNotFoundError(f"there is no folder {config.out.parent} for {config.out.name}")
     if config.out is not None and config.out.is_dir():
         raise IsADirectoryError(f"{config.out} is a folder: --out takes the name of a file")
-    model, images, manifest, preprocess = network_and_images(
-        config.weights, config.data, config.split, config.preprocess
-    )
     with cli.progress() as bars:
-        bar = bars.add_task("images", total=len(images))
+        loaded = network_and_images(
+            config.weights,
+            config.data,
+            config.split,
+            config.preprocess,
+            labels=config.labels,
+            skip_corrupt=config.skip_corrupt,
+            bars=bars,
+        )
+        bar = bars.add_task("images", total=len(loaded.images))
         evaluation = evaluate(
-            model,
-            images,
+            loaded.model,
+            loaded.images,
             batch_size=config.batch_size,
             progress=lambda done: bars.update(bar, completed=done),
         )
     found = summary(evaluation)
     print(
-        f"network {manifest['network']}, preprocessing {preprocess}\n"
-        f"images {found['images']:,}\n"
+        f"network {loaded.manifest['network']}, preprocessing {loaded.preprocess}\n"
+        f"images {found['images']:,}{left_out(loaded.corrupt)}\n"
         f"right {found['correct']:,}\n"
         f"top-1 {100 * found['top1']:.3f} %\n"
         f"top-5 {100 * found['top5']:.3f} %\n"
@@ -66,15 +83,28 @@ def main(config: Config) -> None:
     )
     if config.out is not None:
         about = {
-            "network": manifest["network"],
-            "preprocess": preprocess,
-            "data": config.data.partition(":")[0],
+            "network": loaded.manifest["network"],
+            "preprocess": loaded.preprocess,
+            "data": described(config.data),
             "split": config.split,
-            "weights_sha256": manifest.get("sha256"),
+            "corrupt": list(loaded.corrupt),
+            "weights_sha256": loaded.manifest.get("sha256"),
         }
         unfinished = config.out.with_name(f".{config.out.name}.unfinished")
         unfinished.write_text(json.dumps(found | about, indent=2) + "\n")
         unfinished.replace(config.out)
+
+
+def left_out(corrupt: tuple[str, ...]) -> str:
+    """What is said of images that cannot be decoded.
+
+    >>> left_out(("a.png", "b.png"))
+    ', left out 2 that cannot be decoded: a.png, b.png'
+    """
+    if not corrupt:
+        return ""
+    shown = ", ".join(corrupt[:SHOWN]) + (", ..." if len(corrupt) > SHOWN else "")
+    return f", left out {len(corrupt):,} that cannot be decoded: {shown}"
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:

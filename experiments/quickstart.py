@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import rich.progress
 
 from jaxsel import data, models, plotting
 from jaxsel.data import Dataset
@@ -31,7 +32,7 @@ from . import cli
 from .kanda import figure1, figure6, figures2to5, measure
 from .kanda.result import write_result
 from .kanda.table1 import table_1
-from .weights import network_and_images
+from .weights import described, network_and_images
 
 N_BEST = 5  # images per class in the set of best images, as in the paper
 SPLIT = (0.60, 0.15, 0.25)  # train, validation, test
@@ -46,9 +47,13 @@ class Config:
     """Settings of the quickstart."""
 
     data: str = "digits"
-    """where the images come from: digits, or npz:PATH"""
+    """digits, npz:PATH, folder:PATH, tfds:NAME or imagenet-val:PATH"""
     split: str | None = None
-    """part of an npz file, such as test"""
+    """part of the data, such as test"""
+    labels: Path | None = None
+    """synset of every image of imagenet-val, a line each, instead of the published list"""
+    skip_corrupt: bool = False
+    """leave out images that cannot be decoded (all are looked at first) instead of stopping"""
     weights: Path | None = None
     """checkpoint written by python -m ports; without it, a network is trained on the digits"""
     sites: tuple[str, ...] | None = None
@@ -81,14 +86,17 @@ def main(config: Config) -> None:
             bar = bars.add_task(description, total=total)
             return lambda done: bars.update(bar, completed=done)
 
-        model, test, facts = (trained if config.weights is None else ported)(config, progress)
+        if config.weights is None:
+            model, test, facts = trained(config, progress)
+        else:
+            model, test, facts = ported(config, bars)
         analyse(config, model, test, facts, folder, progress)
     print(f"report: {out / 'report.html'}")
 
 
 def trained(config: Config, progress) -> tuple[Any, Dataset, dict[str, Any]]:
     """A network trained on the digits, its test images, and how it came about."""
-    images = data.load(config.data, split=config.split)
+    images = data.load(config.data, split=config.split, labels=config.labels)
     if config.data != "digits":
         raise ValueError(
             f"--data {config.data} needs --weights: a network is trained on the digits only"
@@ -125,28 +133,35 @@ def trained(config: Config, progress) -> tuple[Any, Dataset, dict[str, Any]]:
     return result.model, test, facts
 
 
-def ported(config: Config, progress) -> tuple[Any, Dataset, dict[str, Any]]:
+def ported(config: Config, bars: rich.progress.Progress) -> tuple[Any, Dataset, dict[str, Any]]:
     """A network from a checkpoint, and the images it is analysed on."""
-    del progress
     assert config.weights is not None
-    model, images, manifest, name = network_and_images(
-        config.weights, config.data, config.split
+    loaded = network_and_images(
+        config.weights,
+        config.data,
+        config.split,
+        labels=config.labels,
+        skip_corrupt=config.skip_corrupt,
+        bars=bars,
     )
-    sites_in_focus(config, model)
-    kind = config.data.partition(":")[0] + (f", split {config.split}" if config.split else "")
+    sites_in_focus(config, loaded.model)
+    manifest, images, corrupt = loaded.manifest, loaded.images, loaded.corrupt
+    kind = described(config.data) + (f", split {config.split}" if config.split else "")
+    without = f" ({len(corrupt):,} more cannot be decoded)" if corrupt else ""
     facts = {
         "network": manifest["network"],
-        "preprocess": name,
+        "preprocess": loaded.preprocess,
         "images": {"test": len(images)},
+        "corrupt": list(corrupt),
         "weights": {key: manifest.get(key) for key in ("source", "sha256", "settings")},
         "data_sha256": file_sha256(config.data),
         "introduction": (
             f"The network {manifest['network']} has the weights of {manifest.get('source')}. "
-            f"The test images are the {len(images):,} of the data ({kind}), preprocessed as "
-            f"{name.replace('_', ' ')}."
+            f"The test images are the {len(images):,} of the data ({kind}){without}, "
+            f"preprocessed as {loaded.preprocess.replace('_', ' ')}."
         ),
     }
-    return model, images, facts
+    return loaded.model, images, facts
 
 
 def sites_in_focus(config: Config, model: Any) -> tuple[str, ...]:
@@ -208,7 +223,10 @@ def analyse(
 def file_sha256(source: str) -> str | None:
     """Checksum of the file that a data source names; None for a source without one."""
     path = Path(source.partition(":")[2])
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    if not path.is_file():
+        return None
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def next_run(parent: Path, name: str) -> Path:

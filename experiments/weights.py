@@ -1,17 +1,50 @@
 """A network from a checkpoint, with the images it is to see."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+import rich.progress
 from flax import nnx
 
 from jaxsel import checkpoint, data, models
 from jaxsel.data import PREPROCESS, Dataset
+from jaxsel.forward import forward
+
+from . import cli
+
+
+@dataclass(frozen=True)
+class NetworkAndImages:
+    """What an experiment works on.
+
+    Attributes:
+        model: the network.
+        images: what it is to see, preprocessed.
+        manifest: of the network's checkpoint.
+        preprocess: the name of the preprocessing.
+        corrupt: images that were left out because they cannot be decoded.
+    """
+
+    model: nnx.Module
+    images: Dataset
+    manifest: dict[str, Any]
+    preprocess: str
+    corrupt: tuple[str, ...] = ()
 
 
 def network_and_images(
-    weights: Path, source: str, split: str | None = None, preprocess: str | None = None
-) -> tuple[nnx.Module, Dataset, dict[str, Any], str]:
+    weights: Path,
+    source: str,
+    split: str | None = None,
+    preprocess: str | None = None,
+    *,
+    labels: Path | None = None,
+    skip_corrupt: bool = False,
+    bars: rich.progress.Progress | None = None,
+) -> NetworkAndImages:
     """A checked network, and a data set preprocessed as its manifest says.
 
     Args:
@@ -19,12 +52,13 @@ def network_and_images(
         source: as in `jaxsel.data.load`.
         split: as in `jaxsel.data.load`.
         preprocess: instead of what the manifest records, one of `PREPROCESS`.
-
-    Returns:
-        Network, images, manifest, and the name of the preprocessing.
+        labels: as in `jaxsel.data.load`.
+        skip_corrupt: leave out images that cannot be decoded; without it they end the run.
+        bars: where progress is shown, if anywhere.
 
     Raises:
-        ValueError: an unknown preprocessing, or a checkpoint that does not match its manifest.
+        ValueError: an unknown preprocessing, a checkpoint that does not match its manifest,
+            or images of other classes than the network's.
         FileNotFoundError, KeyError: see `jaxsel.data.load`.
     """
     manifest = checkpoint.read_manifest(weights)
@@ -34,5 +68,52 @@ def network_and_images(
         raise ValueError(
             f"{asks} for the preprocessing {name!r}: possible are {', '.join(PREPROCESS)}"
         )
-    images = data.load(source, split=split, preprocess=PREPROCESS[name])
-    return models.load(weights), images, manifest, name
+    images = data.load(
+        source,
+        split=split,
+        preprocess=PREPROCESS[name],
+        labels=labels,
+        progress=None if bars is None else cli.counting(bars, "finding images"),
+    )
+    corrupt: tuple[str, ...] = ()
+    if skip_corrupt:
+        images, corrupt = data.without_corrupt(
+            images, None if bars is None else cli.counting(bars, "finding corrupt images")
+        )
+    model = models.load(weights)
+    if not source.startswith(("digits", "npz:")):  # their classes have numbers only
+        images = of_its_classes(model, images, source)
+    return NetworkAndImages(model, images, manifest, name, corrupt)
+
+
+def of_its_classes(model: nnx.Module, images: Dataset, source: str) -> Dataset:
+    """The images with the network's class numbers.
+
+    Class folders named by some of ImageNet's synsets get the numbers that ImageNet gives them
+    when the network knows all 1,000.
+
+    Raises:
+        ValueError: the network has another number of classes than the images.
+    """
+    first = jax.ShapeDtypeStruct(images.inputs(slice(0, 1)).shape, np.float32)
+    logits = jax.eval_shape(lambda batch: forward(model, batch, sites=())[0], first)
+    n_classes = logits.shape[1]
+    if len(images.class_names) == n_classes:
+        return images
+    numbers = {synset: number for number, synset in enumerate(data.imagenet_classes())}
+    if n_classes == len(numbers) and numbers.keys() >= set(images.class_names):
+        order = np.array([numbers[synset] for synset in images.class_names])
+        return replace(images, labels=order[images.labels], class_names=tuple(numbers))
+    raise ValueError(
+        f"{source} has {len(images.class_names):,} classes, but the network {n_classes:,}: "
+        "their numbers would not mean the same"
+    )
+
+
+def described(source: str) -> str:
+    """A data source without the paths of this machine.
+
+    >>> described("tfds:cifar10"), described("folder:/home/me/cats")
+    ('tfds:cifar10', 'folder')
+    """
+    return source if source.startswith("tfds:") else source.partition(":")[0]

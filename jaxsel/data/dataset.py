@@ -1,13 +1,19 @@
 """A data set: images, labels, the names of the classes, and how pixels become input."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from . import encoded
+from .encoded import EncodedImages
+
 Preprocess = Callable[[np.ndarray], np.ndarray]
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 
 class Batch(NamedTuple):
@@ -44,8 +50,8 @@ class Dataset:
 
     Args:
         images: an array with the image axis first (uint8 `(images, height, width,
-            channels)` as a rule), or any source with a length that gives a batch for a
-            slice or an array of indices.
+            channels)` as a rule), `EncodedImages`, or any source with a length that gives a
+            batch for a slice or an array of indices.
         labels: the class of every image, 0 to `len(class_names) - 1`; kept as int32.
         class_names: one name per class.
         preprocess: turns a batch as stored into what the model expects, on the host;
@@ -97,14 +103,20 @@ class Dataset:
 
     def take(self, indices: Int[np.ndarray, " chosen"]) -> "Dataset":
         """The images of these indices, in this order, without copying them."""
-        return replace(self, images=Rows(self.images, indices), labels=self.labels[indices])
+        whole = self.images
+        rows = whole[indices] if isinstance(whole, EncodedImages) else Rows(whole, indices)
+        return replace(self, images=rows, labels=self.labels[indices])
 
     def inputs(self, which: slice | np.ndarray) -> Float[np.ndarray, "batch ..."]:
         """The model's input for some of the images: preprocessed, float32, finite."""
-        stored = np.asarray(self.images[which])
+        stored = self.images[which]
         with np.errstate(over="ignore"):  # an overflow is infinite: refused below
-            images = stored if self.preprocess is None else self.preprocess(stored)
-            images = np.asarray(images, np.float32)
+            if isinstance(stored, EncodedImages):
+                images = encoded.inputs(stored, self.preprocess)
+            else:
+                stored = np.asarray(stored)
+                images = stored if self.preprocess is None else self.preprocess(stored)
+                images = np.asarray(images, np.float32)
         start = (which.start or 0) if isinstance(which, slice) else None
         _refuse_not_finite(images, start)
         return images
@@ -113,16 +125,35 @@ class Dataset:
         """All images in order, in batches of one size.
 
         Fewer images than `batch_size` make one batch of their own number. The last batch
-        repeats its first image up to the full size; `where` leaves the copies out.
+        repeats its first image up to the full size; `where` leaves the copies out. Encoded
+        images are decoded one batch ahead, in the background.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1; found {batch_size}")
         size = min(batch_size, len(self))
-        for start in range(0, len(self), size):
-            images = self.inputs(slice(start, start + size))
+        parts = [slice(start, start + size) for start in range(0, len(self), size)]
+        read = _one_ahead if isinstance(self.images, EncodedImages) else map
+        for part, images in zip(parts, read(self.inputs, parts), strict=True):
             where = np.arange(size) < len(images)
             rows = np.where(where, np.arange(size), 0)
-            yield Batch(images[rows], self.labels[start + rows], where, start)
+            full = images if where.all() else images[rows]
+            yield Batch(full, self.labels[part.start + rows], where, part.start)
+
+
+def _one_ahead(function: Callable[[Argument], Result], arguments: Iterable[Argument]):
+    """Like `map`, but a thread makes the next result while the last one is in use."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        following = None
+        for argument in arguments:
+            current, following = following, pool.submit(function, argument)
+            if current is not None:
+                yield current.result()
+            del current  # a batch is large
+        if following is not None:
+            yield following.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _refuse_not_finite(images: np.ndarray, start: int | None) -> None:

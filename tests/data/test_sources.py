@@ -212,7 +212,8 @@ def test_load_takes_another_preprocessing_for_digits():
 @pytest.mark.parametrize("source", ["", "mnist", "npz", "npz:", "Digits", "digits:all", "x:y"])
 def test_load_refuses_what_it_does_not_know_and_says_what_it_does(source):
     with pytest.raises(
-        ValueError, match=r"unknown data source .* possible are digits, npz:PATH"
+        ValueError,
+        match=r"unknown data source .* possible are digits, npz:PATH, folder:PATH, tfds:NAME",
     ):
         load(source)
 

@@ -75,7 +75,7 @@ def test_another_preprocessing_is_used_and_named_when_asked_for(untrained, tmp_p
 
 
 def test_one_image_has_no_standard_deviation(untrained, tmp_path):
-    np.savez(tmp_path / "one.npz", images=np.ones((1, 64)), labels=np.array([0]))
+    np.savez(tmp_path / "one.npz", images=np.ones((1, 64), "u1"), labels=np.array([0]))
     main(Config(untrained, f"npz:{tmp_path / 'one.npz'}", out=tmp_path / "out.json"))
     assert json.loads((tmp_path / "out.json").read_text())["p_correct_std"] is None
 
@@ -114,7 +114,7 @@ def test_a_folder_that_is_no_checkpoint_ends_in_one_sentence(tmp_path, monkeypat
 def test_images_that_the_network_cannot_see_end_in_one_sentence(
     untrained, tmp_path, monkeypatch
 ):
-    np.savez(tmp_path / "x.npz", images=np.ones((2, 5)), labels=np.array([0, 1]))
+    np.savez(tmp_path / "x.npz", images=np.ones((2, 5), "u1"), labels=np.array([0, 1]))
     with pytest.raises(SystemExit, match="takes images of 64 numbers; found 5"):
         run(["--weights", untrained, "--data", f"npz:{tmp_path / 'x.npz'}"], monkeypatch)
 

@@ -91,7 +91,8 @@ def test_the_same_settings_give_the_same_bytes(result, tmp_path):
 
 def npz(path, n=30, **changed):
     rng = np.random.default_rng(0)
-    arrays = {"images": rng.random((n, 28, 28), dtype=np.float32), "labels": np.arange(n) % 10}
+    images = rng.integers(0, 256, (n, 28, 28)).astype(np.uint8)
+    arrays = {"images": images, "labels": np.arange(n) % 10}
     np.savez(path, **(arrays | changed))
     return f"npz:{path}"
 
@@ -149,11 +150,17 @@ BAD_DATA = {
     ),
     "NaN pixels": ({"images": NAN}, "image 0 has pixels that are NaN"),
     "an empty data set": ({"images": NAN[:0], "labels": np.zeros(0, int)}, "it has no images"),
-    "images of another size": ({"images": np.zeros((30, 5, 5))}, "784 numbers; found 5x5"),
+    "images of another size": (
+        {"images": np.zeros((30, 5, 5), "u1")},
+        "784 numbers; found 5x5",
+    ),
     "one class only": ({"labels": np.zeros(30, int)}, "all of one class"),
     "a label of a billion": ({"labels": np.full(30, 10**9)}, "largest label is 1000000000"),
     "labels that are one number": ({"labels": np.array(3)}, "labels (images,); found"),
-    "pixels too large for float32": ({"images": np.full((30, 784), 1e300)}, "NaN or infinite"),
+    "pixels that are scaled already": (
+        {"images": np.full((30, 784), 0.5)},
+        "whole numbers 0 to 255; found float64",
+    ),
     "labels that are no integers": ({"labels": np.zeros(30)}, "labels must be one integer"),
 }
 

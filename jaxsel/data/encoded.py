@@ -1,0 +1,155 @@
+"""Images that are stored encoded, as JPEG or PNG, and decoded when they are asked for."""
+
+import io
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from PIL import Image
+
+# What class folders hold; nothing that starts another program (EPS would).
+FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP", "GIF")
+MOST_PIXELS = 89_478_485  # PIL's own limit: 256 MiB of colours
+MOST_BYTES = 2**30  # of one encoded image
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImages:
+    """Encoded images of a tar, a folder or a data base, decoded by PIL when asked for.
+
+    `images[3]` is a decoded image; `images[2:5]` and `images[np.array([4, 1])]` are a
+    selection, of which nothing is read yet. Memory does not grow with the number of images.
+
+    Args:
+        read: the encoded bytes of an image, given its number; called from several threads.
+        name: what an error calls that image.
+        indices: numbers of the images.
+        mode: `RGB` for images `(height, width, 3)`, `L` for grey ones `(height, width, 1)`.
+
+    >>> stream = io.BytesIO()
+    >>> Image.new("RGB", (4, 2), "red").save(stream, "PNG")
+    >>> images = EncodedImages(lambda i: stream.getvalue(), "image {}".format, np.arange(9))
+    >>> len(images[2:5]), images[0].shape, images[0][0, 0].tolist()
+    (3, (2, 4, 3), [255, 0, 0])
+    """
+
+    read: Callable[[int], bytes]
+    name: Callable[[int], str]
+    indices: Int[np.ndarray, " images"]
+    mode: Literal["RGB", "L"] = "RGB"
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, which: Any) -> Any:
+        if isinstance(which, slice | np.ndarray):
+            return replace(self, indices=self.indices[which])
+        number = int(self.indices[which])
+        return decode(self.read(number), self.name(number), self.mode)
+
+
+def decode(
+    content: bytes, name: str = "the image", mode: Literal["RGB", "L"] = "RGB"
+) -> UInt8[np.ndarray, "height width channels"]:
+    """The pixels of an encoded image, as PIL's `convert(mode)` gives them.
+
+    Grey, CMYK and palette images become colours; transparency is dropped, not blended; an
+    orientation recorded by a camera is not applied. All of it as torchvision's loader does.
+    Pixels of JPEGs are those of the libjpeg-turbo inside PIL: another version may round
+    otherwise.
+
+    Args:
+        content: the bytes of a file.
+        name: what an error calls it.
+        mode: `RGB`, or `L` for one channel.
+
+    Returns:
+        Pixels 0 to 255.
+
+    Raises:
+        ValueError: damaged, no image, of more than 89 million pixels, or with 16-bit or
+            floating-point pixels, which PIL would cut off at 255.
+
+    >>> decode(b"no image")
+    Traceback (most recent call last):
+    ...
+    ValueError: the image cannot be decoded: it is no image of a known format
+    """
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"{name} cannot be decoded: it has {len(content):,} bytes")
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > MOST_PIXELS:
+                raise Image.DecompressionBombError(f"it would have {width} x {height} pixels")
+            if image.mode.startswith(("I", "F")):
+                raise ValueError(f"its pixels are not 8-bit (PIL's mode {image.mode})")
+            image.load()
+            # It changes no pixel of the result; PIL would warn that it is dropped.
+            image.info.pop("transparency", None)
+            pixels = np.array(image.convert(mode))
+    except MemoryError:
+        raise
+    except Exception as error:  # PIL's readers raise nearly anything on a damaged file
+        raise ValueError(f"{name} cannot be decoded: {_reason(error)}") from error
+    return pixels if mode == "RGB" else pixels[..., None]
+
+
+def inputs(
+    images: EncodedImages, preprocess: Callable[[np.ndarray], np.ndarray] | None
+) -> Float[np.ndarray, "images ..."]:
+    """Images decoded and preprocessed one by one, on all processors.
+
+    Args:
+        images: at least one.
+        preprocess: takes a batch; here, of one image.
+
+    Returns:
+        float32, the image axis first.
+
+    Raises:
+        ValueError: an image that cannot be decoded, or of another size than the first.
+    """
+
+    def one(row: int) -> np.ndarray:
+        image = images[row]
+        return image if preprocess is None else preprocess(image[None])[0]
+
+    def fill(row: int) -> None:
+        image = one(row)
+        if image.shape != out.shape[1:]:
+            this, first = (images.name(int(images.indices[i])) for i in (row, 0))
+            raise ValueError(
+                f"{this} is {_size(image)}, {first} is {_size(out[0])}: images of different "
+                "sizes need a preprocessing that gives them one"
+            )
+        out[row] = image
+
+    shown = one(0)
+    out = np.empty((len(images), *shown.shape), np.float32)
+    out[0] = shown
+    with ThreadPoolExecutor(n_processors()) as pool:
+        for _ in pool.map(fill, range(1, len(images))):
+            pass
+    return out
+
+
+def n_processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _size(image):
+    return "x".join(map(str, image.shape))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "it is no image of a known format"
+    return " ".join(str(error).split()) or type(error).__name__
