@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
-import PIL.Image
 import rich.console
 import rich.progress
 import tyro
@@ -26,8 +25,8 @@ def run(main: Callable[[Config], None], config: type[Config], description: str) 
         description: shown by `--help`.
     """
     settings = tyro.cli(config, description=description)
-    # Such an image ends in an error that names it.
-    warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+    # Of images that are read all the same, or end in an error that names them.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     interrupts = []
 
     def interrupt(number: int, frame: object) -> None:

@@ -94,7 +94,7 @@ class Dataset:
         if isinstance(self.images, np.ndarray):
             if self.images.dtype.kind not in "biuf":
                 raise TypeError(f"images must be numbers; found {self.images.dtype}")
-            _refuse_not_finite(self.images, 0)
+            _refuse_not_finite(self.images, "image {}".format)
         object.__setattr__(self, "labels", labels.astype(np.int32))
         object.__setattr__(self, "class_names", tuple(self.class_names))
 
@@ -117,8 +117,13 @@ class Dataset:
                 stored = np.asarray(stored)
                 images = stored if self.preprocess is None else self.preprocess(stored)
                 images = np.asarray(images, np.float32)
-        start = (which.start or 0) if isinstance(which, slice) else None
-        _refuse_not_finite(images, start)
+        if isinstance(stored, EncodedImages):
+            _refuse_not_finite(images, stored.name_of)
+        elif isinstance(which, slice):
+            start = which.start or 0
+            _refuse_not_finite(images, lambda row: f"image {start + row}")
+        else:
+            _refuse_not_finite(images, lambda row: "an image")
         return images
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
@@ -133,7 +138,13 @@ class Dataset:
         size = min(batch_size, len(self))
         parts = [slice(start, start + size) for start in range(0, len(self), size)]
         read = _one_ahead if isinstance(self.images, EncodedImages) else map
+        size_of_one = None
         for part, images in zip(parts, read(self.inputs, parts), strict=True):
+            size_of_one = size_of_one or images.shape[1:]
+            if isinstance(self.images, EncodedImages):
+                encoded.refuse_other_size(
+                    self.images, part.start, images.shape[1:], 0, size_of_one
+                )
             where = np.arange(size) < len(images)
             rows = np.where(where, np.arange(size), 0)
             full = images if where.all() else images[rows]
@@ -156,7 +167,7 @@ def _one_ahead(function: Callable[[Argument], Result], arguments: Iterable[Argum
         pool.shutdown(cancel_futures=True)
 
 
-def _refuse_not_finite(images: np.ndarray, start: int | None) -> None:
+def _refuse_not_finite(images: np.ndarray, name: Callable[[int], str]) -> None:
     if images.dtype.kind != "f":
         return
     # A sum is NaN or infinite where any pixel is: no copy of the images is made. The rare
@@ -165,5 +176,4 @@ def _refuse_not_finite(images: np.ndarray, start: int | None) -> None:
         sums = images.reshape(len(images), -1).sum(axis=1)
     for row in np.flatnonzero(~np.isfinite(sums)):
         if not np.isfinite(images[row]).all():
-            place = "an image" if start is None else f"image {start + row}"
-            raise ValueError(f"{place} has pixels that are NaN or infinite")
+            raise ValueError(f"{name(int(row))} has pixels that are NaN or infinite")

@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
+from .preprocess import Resized
+
 # What class folders hold; nothing that starts another program (EPS would).
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP", "GIF")
 MOST_PIXELS = 89_478_485  # PIL's own limit: 256 MiB of colours
@@ -48,8 +50,15 @@ class EncodedImages:
     def __getitem__(self, which: Any) -> Any:
         if isinstance(which, slice | np.ndarray):
             return replace(self, indices=self.indices[which])
-        number = int(self.indices[which])
-        return decode(self.read(number), self.name(number), self.mode)
+        return pixels(self.opened(int(which)))
+
+    def opened(self, row: int) -> Image.Image:
+        """An image as PIL decoded it."""
+        return opened(self.read(int(self.indices[row])), self.name_of(row), self.mode)
+
+    def name_of(self, row: int) -> str:
+        """What an error calls the image in this row of the selection."""
+        return self.name(int(self.indices[row]))
 
 
 def decode(
@@ -58,9 +67,9 @@ def decode(
     """The pixels of an encoded image, as PIL's `convert(mode)` gives them.
 
     Grey, CMYK and palette images become colours; transparency is dropped, not blended; an
-    orientation recorded by a camera is not applied. All of it as torchvision's loader does.
-    Pixels of JPEGs are those of the libjpeg-turbo inside PIL: another version may round
-    otherwise.
+    orientation recorded by a camera is not applied (but to TIFF, by PIL itself). All of it as
+    torchvision's loader does. Pixels of JPEGs are those of the libjpeg-turbo inside PIL:
+    another version may round otherwise. PIL may warn, of damaged EXIF data for example.
 
     Args:
         content: the bytes of a file.
@@ -71,32 +80,43 @@ def decode(
         Pixels 0 to 255.
 
     Raises:
-        ValueError: damaged, no image, of more than 89 million pixels, or with 16-bit or
-            floating-point pixels, which PIL would cut off at 255.
+        ValueError: damaged, no image, of more than 89 million pixels, or grey with more than
+            8 bits, which PIL would cut off at 255.
 
     >>> decode(b"no image")
     Traceback (most recent call last):
     ...
     ValueError: the image cannot be decoded: it is no image of a known format
     """
+    return pixels(opened(content, name, mode))
+
+
+def opened(content: bytes, name: str, mode: Literal["RGB", "L"]) -> Image.Image:
+    """`decode` without the way into an array."""
     if len(content) > MOST_BYTES:
         raise ValueError(f"{name} cannot be decoded: it has {len(content):,} bytes")
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > MOST_PIXELS:
-                raise Image.DecompressionBombError(f"it would have {width} x {height} pixels")
-            if image.mode.startswith(("I", "F")):
-                raise ValueError(f"its pixels are not 8-bit (PIL's mode {image.mode})")
-            image.load()
-            # It changes no pixel of the result; PIL would warn that it is dropped.
-            image.info.pop("transparency", None)
-            pixels = np.array(image.convert(mode))
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        if image.width * image.height > MOST_PIXELS:
+            raise ValueError(f"it would have {image.width} x {image.height} pixels")
+        if image.mode.startswith(("I", "F")):
+            raise ValueError(f"its pixels are not 8-bit (PIL's mode {image.mode})")
+        image.load()
+        # It changes no pixel of the result; PIL would warn that it is dropped.
+        image.info.pop("transparency", None)
+        return image if image.mode == mode else image.convert(mode)
     except MemoryError:
         raise
     except Exception as error:  # PIL's readers raise nearly anything on a damaged file
+        if isinstance(error, Warning) and not isinstance(error, Image.DecompressionBombWarning):
+            raise  # somebody's filter made it an error: the image may be sound
         raise ValueError(f"{name} cannot be decoded: {_reason(error)}") from error
-    return pixels if mode == "RGB" else pixels[..., None]
+
+
+def pixels(image: Image.Image) -> UInt8[np.ndarray, "height width channels"]:
+    """The pixels of an opened image, the channels last."""
+    array = np.array(image)
+    return array if array.ndim == 3 else array[..., None]
 
 
 def inputs(
@@ -116,18 +136,16 @@ def inputs(
     """
 
     def one(row: int) -> np.ndarray:
-        image = images[row]
-        return image if preprocess is None else preprocess(image[None])[0]
+        image = images.opened(row)
+        if isinstance(preprocess, Resized) and image.mode == "RGB":
+            return preprocess.of_image(image)
+        return pixels(image) if preprocess is None else preprocess(pixels(image)[None])[0]
 
     def fill(row: int) -> None:
         image = one(row)
-        if image.shape != out.shape[1:]:
-            this, first = (images.name(int(images.indices[i])) for i in (row, 0))
-            raise ValueError(
-                f"{this} is {_size(image)}, {first} is {_size(out[0])}: images of different "
-                "sizes need a preprocessing that gives them one"
-            )
-        out[row] = image
+        refuse_other_size(images, row, image.shape, 0, out.shape[1:])
+        with np.errstate(over="ignore"):  # an overflow is infinite, which the caller refuses
+            out[row] = image
 
     shown = one(0)
     out = np.empty((len(images), *shown.shape), np.float32)
@@ -138,6 +156,22 @@ def inputs(
     return out
 
 
+def refuse_other_size(
+    images: EncodedImages,
+    row: int,
+    size: tuple[int, ...],
+    other_row: int,
+    other_size: tuple[int, ...],
+) -> None:
+    """Raise a `ValueError` that names two images, unless they are of one size."""
+    if size != other_size:
+        this, other = images.name_of(row), images.name_of(other_row)
+        raise ValueError(
+            f"{this} is {_size(size)}, {other} is {_size(other_size)}: images of different "
+            "sizes need a preprocessing that gives them one"
+        )
+
+
 def n_processors() -> int:
     """Processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -145,8 +179,8 @@ def n_processors() -> int:
     return os.cpu_count() or 1
 
 
-def _size(image):
-    return "x".join(map(str, image.shape))
+def _size(shape):
+    return "x".join(map(str, shape))
 
 
 def _reason(error: Exception) -> str:

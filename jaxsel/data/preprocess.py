@@ -5,6 +5,9 @@ records the name, so that a network always sees the images it was trained on. A 
 images one by one, to the bit: images of different sizes go through in batches of one.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Float, Num
 from PIL import Image
@@ -27,7 +30,7 @@ def unit_range(images: Num[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     [0.0, 1.0]
     """
     _refuse_other_range(images, 255)
-    return images.astype(np.float32) / np.float32(255)
+    return images.astype(np.float32, order="C") / np.float32(255)
 
 
 def sixteenths(images: Num[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
@@ -65,71 +68,78 @@ def cifar10_resnet(
     return _normalised(unit_range(images), IMAGENET_MEAN, IMAGENET_SD)
 
 
-def torchvision(
-    images: Num[np.ndarray, "images ..."],
-) -> Float[np.ndarray, "images 224 224 3"]:
-    """torchvision's images for ImageNet networks: shorter side 256, the middle 224x224.
+@dataclass(frozen=True)
+class Resized:
+    """A preprocessing that brings images of any size to one, and then scales their pixels.
 
-    PIL's bilinear filter; the longer side is rounded down, the crop's corner to the even
-    number; then as `cifar10_resnet`.
-
-    Source:
-        torchvision's `Resize(256)`, `CenterCrop(224)`, `ToTensor` and `Normalize` on PIL
-        images, as its ImageNet weights are evaluated.
+    Args:
+        resize: gives the part of an image that the network sees, by PIL.
+        scale: turns such parts, uint8 `(images, height, width, 3)`, into input.
 
     >>> torchvision(np.zeros((1, 300, 400, 3), np.uint8)).shape
     (1, 224, 224, 3)
-    """
-    _refuse_all_but_colour(images)
-    height, width = images.shape[1:3]
-    short = min(height, width)
-    size = (256 * height // short, 256 * width // short)
-    return cifar10_resnet(np.stack([_middle(image, size, 224) for image in images]))
-
-
-def caffe(
-    images: Num[np.ndarray, "images ..."],
-) -> Float[np.ndarray, "images 227 227 3"]:
-    """Caffe's images for AlexNet: 256x256 whatever the shape was, the middle 227x227.
-
-    Blue, green, red instead of red, green, blue; 0 to 255 minus ImageNet's mean. Resized by
-    PIL's bilinear filter; Caffe's own tools have used others.
-
     >>> [f"{x:.1f}" for x in caffe(np.zeros((1, 300, 400, 3), np.uint8))[0, 0, 0]]
     ['-104.0', '-116.7', '-122.7']
     """
-    _refuse_all_but_colour(images)
-    return _caffe_pixels(np.stack([_middle(image, (256, 256), 227) for image in images]))
+
+    resize: Callable[[Image.Image], Image.Image]
+    scale: Callable[[np.ndarray], np.ndarray]
+
+    def __call__(
+        self, images: Num[np.ndarray, "images ..."]
+    ) -> Float[np.ndarray, "images height width 3"]:
+        """A batch of colour images, uint8 `(images, height, width, 3)`."""
+        _refuse_all_but_colour(images)
+        return np.stack([self.of_image(Image.fromarray(image)) for image in images])
+
+    def of_image(self, image: Image.Image) -> Float[np.ndarray, "height width 3"]:
+        """One image as PIL decoded it, mode RGB: without the way through an array."""
+        return self.scale(np.asarray(self.resize(image))[None])[0]
 
 
-def warp(
+def caffe_pixels(
     images: Num[np.ndarray, "images ..."],
-) -> Float[np.ndarray, "images 227 227 3"]:
-    """The whole image, warped to 227x227 whatever its shape was, then as `caffe`.
+) -> Float[np.ndarray, "images height width 3"]:
+    """Blue, green, red instead of red, green, blue; 0 to 255 minus ImageNet's mean.
 
-    What Kanda et al. seem to have done: their accuracies of VGG-19 lie far below those of
-    images that keep their shape. Resized by PIL's bilinear filter; theirs is not stated. For
-    networks of torchvision's, see `warp_torchvision`.
-
-    >>> warp(np.zeros((1, 300, 400, 3), np.uint8)).shape
-    (1, 227, 227, 3)
+    >>> [f"{x:.1f}" for x in caffe_pixels(np.zeros((1, 1, 1, 3), np.uint8)).ravel()]
+    ['-104.0', '-116.7', '-122.7']
     """
     _refuse_all_but_colour(images)
-    return _caffe_pixels(np.stack([_middle(image, (227, 227), 227) for image in images]))
+    turned = images[..., ::-1].astype(np.float32, order="C")
+    return _normalised(turned, CAFFE_MEAN, (1, 1, 1))
 
 
-def warp_torchvision(
-    images: Num[np.ndarray, "images ..."],
-) -> Float[np.ndarray, "images 224 224 3"]:
-    """The whole image, warped to 224x224, then as `cifar10_resnet`.
+def shorter_side(image: Image.Image) -> Image.Image:
+    """Shorter side 256, the longer in proportion, rounded down; of it the middle 224x224."""
+    short = min(image.size)
+    return _middle(image, (256 * image.width // short, 256 * image.height // short), 224)
 
-    `warp` for networks of torchvision's, such as VGG-19.
 
-    >>> warp_torchvision(np.zeros((1, 300, 400, 3), np.uint8)).shape
-    (1, 224, 224, 3)
-    """
-    _refuse_all_but_colour(images)
-    return cifar10_resnet(np.stack([_middle(image, (224, 224), 224) for image in images]))
+def square(image: Image.Image) -> Image.Image:
+    """256x256 whatever the shape was; of it the middle 227x227."""
+    return _middle(image, (256, 256), 227)
+
+
+def warped_to(side: int) -> Callable[[Image.Image], Image.Image]:
+    """The whole image, `side` x `side` whatever its shape was."""
+    return lambda image: _middle(image, (side, side), side)
+
+
+torchvision = Resized(shorter_side, cifar10_resnet)
+"""torchvision's images for ImageNet networks: `Resize(256)`, `CenterCrop(224)`, `ToTensor` and
+`Normalize` on PIL images, as its weights are evaluated."""
+
+caffe = Resized(square, caffe_pixels)
+"""Caffe's images for AlexNet. Resized by PIL; Caffe's own tools have used other filters."""
+
+warp = Resized(warped_to(227), caffe_pixels)
+"""The whole image at 227x227, then as `caffe`: what Kanda et al. seem to have done, as their
+accuracies of VGG-19 lie far below those of images that keep their shape. Their filter is not
+stated; here it is PIL's bilinear one."""
+
+warp_torchvision = Resized(warped_to(224), cifar10_resnet)
+"""`warp` for networks of torchvision's, such as VGG-19: 224x224, then as `cifar10_resnet`."""
 
 
 def _refuse_all_but_colour(images):
@@ -143,7 +153,7 @@ def _refuse_all_but_colour(images):
 def _refuse_other_range(images, largest):
     if images.dtype == np.uint8 and largest == 255:
         return
-    if images.dtype.kind not in "biu":
+    if images.dtype.kind not in "iu":
         raise ValueError(
             f"this preprocessing takes whole numbers 0 to {largest}; found {images.dtype}"
         )
@@ -155,7 +165,7 @@ def _refuse_other_range(images, largest):
 
 
 def _normalised(images, mean, deviation):
-    """In place, over rows: along an axis of three NumPy is slow."""
+    """In place, over rows, as NumPy is slow along an axis of three; contiguous images only."""
     width = images.shape[-2]
     rows = images.reshape(*images.shape[:-2], -1)
     rows -= np.tile(np.array(mean, np.float32), width)
@@ -163,21 +173,16 @@ def _normalised(images, mean, deviation):
     return images
 
 
-def _caffe_pixels(pixels):
-    return _normalised(pixels[..., ::-1].astype(np.float32, order="C"), CAFFE_MEAN, (1, 1, 1))
-
-
-def _middle(image, size, side):
-    """An image resized to `size` (height, width), then its middle `side` x `side`."""
-    height, width = size
-    if height * width > MOST_PIXELS:
+def _middle(image: Image.Image, size: tuple[int, int], side: int) -> Image.Image:
+    """An image resized to `size` (width, height), then its middle `side` x `side`."""
+    if size[0] * size[1] > MOST_PIXELS:
         raise ValueError(
-            f"an image of {image.shape[1]} x {image.shape[0]} pixels is too narrow: resized, "
-            f"it would have {width:,} x {height:,}"
+            f"an image of {image.width} x {image.height} pixels is too narrow: resized, it "
+            f"would have {size[0]:,} x {size[1]:,}"
         )
-    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-    top, left = (round((n - side) / 2) for n in size)  # Python rounds half to even
-    return np.asarray(resized.crop((left, top, left + side, top + side)))
+    resized = image.resize(size, Image.Resampling.BILINEAR)
+    left, top = (round((n - side) / 2) for n in size)  # Python rounds half to even
+    return resized.crop((left, top, left + side, top + side))
 
 
 PREPROCESS = {
