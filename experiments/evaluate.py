@@ -71,16 +71,6 @@ def main(config: Config) -> None:
             progress=lambda done: bars.update(bar, completed=done),
         )
     found = summary(evaluation)
-    print(
-        f"network {loaded.manifest['network']}, preprocessing {loaded.preprocess}\n"
-        f"images {found['images']:,}{left_out(loaded.corrupt)}\n"
-        f"right {found['correct']:,}\n"
-        f"top-1 {100 * found['top1']:.3f} %\n"
-        f"top-5 {100 * found['top5']:.3f} %\n"
-        f"mean loss {found['loss']:.6g} nats\n"
-        f"P(correct) {found['p_correct_mean']:.4f}, standard deviation "
-        + ("none" if found["p_correct_std"] is None else f"{found['p_correct_std']:.4f}")
-    )
     if config.out is not None:
         about = {
             "network": loaded.manifest["network"],
@@ -93,6 +83,16 @@ def main(config: Config) -> None:
         unfinished = config.out.with_name(f".{config.out.name}.unfinished")
         unfinished.write_text(json.dumps(found | about, indent=2) + "\n")
         unfinished.replace(config.out)
+    print(
+        f"network {loaded.manifest['network']}, preprocessing {loaded.preprocess}\n"
+        f"images {found['images']:,}{left_out(loaded.corrupt)}\n"
+        f"right {found['correct']:,}\n"
+        f"top-1 {100 * found['top1']:.3f} %\n"
+        f"top-5 {100 * found['top5']:.3f} %\n"
+        f"mean loss {found['loss']:.6g} nats\n"
+        f"P(correct) {found['p_correct_mean']:.4f}, standard deviation "
+        + ("none" if found["p_correct_std"] is None else f"{found['p_correct_std']:.4f}")
+    )
 
 
 def left_out(corrupt: tuple[str, ...]) -> str:
@@ -103,7 +103,8 @@ def left_out(corrupt: tuple[str, ...]) -> str:
     """
     if not corrupt:
         return ""
-    shown = ", ".join(corrupt[:SHOWN]) + (", ..." if len(corrupt) > SHOWN else "")
+    names = ", ".join(corrupt[:SHOWN]) + (", ..." if len(corrupt) > SHOWN else "")
+    shown = names.encode("utf-8", "backslashreplace").decode()  # as no file name need be
     return f", left out {len(corrupt):,} that cannot be decoded: {shown}"
 
 

@@ -1,18 +1,18 @@
 """CIFAR-10 for tensorflow-datasets, prepared without TensorFlow."""
 
+import gzip
 import io
-import lzma
-import tarfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
 from ..folders import finished_folder, refuse_taken
+from .tar import members
 
 ADDRESS = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
@@ -26,6 +26,8 @@ FILES = {
 }
 RECORD = 1 + 3 * 32 * 32  # a label, then the red, green and blue pixels, row by row
 MOST_RECORDS = 10_000  # of one file, as published
+MOST_BYTES = 2**28  # of the archive, decompressed; the published one has 184 million
+CHUNK = 2**20
 STEP = 1000  # images between two reports of progress
 
 
@@ -70,17 +72,20 @@ def read_archive(archive: Path) -> dict[str, UInt8[np.ndarray, "images 3073"]]:
         raise FileNotFoundError(f"there is no file {archive}")
     wanted = {name for names in FILES.values() for name in names}
     found: dict[str, np.ndarray] = {}
-    try:
-        with tarfile.open(archive, "r|*") as tar:
-            for member in tar:
-                name = member.name.rpartition("/")[2]
-                stream = tar.extractfile(member) if name in wanted else None
-                if stream is not None:
-                    if name in found:
-                        raise ValueError(f"{archive} has {name} twice")
-                    found[name] = _records(archive, name, stream, member.size)
-    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-        raise ValueError(f"{archive} is no tar archive, or is damaged: {error}") from error
+    with _decompressed(archive) as stream:
+        for member in members(stream, archive):
+            name = member.name.rpartition("/")[2]
+            if member.size > MOST_BYTES:
+                raise ValueError(f"{archive} is not CIFAR-10: {name} is too large")
+            if name not in wanted or not member.isreg() or member.issparse():
+                continue
+            if name in found:
+                raise ValueError(f"{archive} has {name} twice")
+            content = _read(archive, stream, member.size)
+            if len(content) < member.size:
+                raise ValueError(f"{archive} is cut off within {name}")
+            found[name] = _records(archive, name, content)
+        _refuse_bad_checksum(archive, stream)
     if missing := sorted(wanted - found.keys()):
         raise ValueError(
             f"{archive} has no {', '.join(missing)}: CIFAR-10 is prepared from its binary "
@@ -91,15 +96,34 @@ def read_archive(archive: Path) -> dict[str, UInt8[np.ndarray, "images 3073"]]:
     }
 
 
-def _records(archive: Path, name: str, stream: IO[bytes], size: int) -> np.ndarray:
-    if size % RECORD or not 0 < size <= MOST_RECORDS * RECORD:
+def _decompressed(archive: Path) -> Any:
+    """The tar as a stream, decompressed if it is compressed by gzip, as it is published."""
+    with open(archive, "rb") as stream:
+        compressed = stream.read(2) == b"\x1f\x8b"
+    return gzip.open(archive) if compressed else open(archive, "rb")
+
+
+def _read(archive: Path, stream: Any, size: int) -> bytes:
+    try:
+        return stream.read(size)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{archive} is damaged: {error}") from error
+
+
+def _refuse_bad_checksum(archive: Path, stream: Any) -> None:
+    """Read to the end, where gzip compares its checksum."""
+    for _ in range(MOST_BYTES // CHUNK):
+        if len(_read(archive, stream, CHUNK)) < CHUNK:
+            return
+    raise ValueError(f"{archive} is not CIFAR-10: it goes on after the last of its files")
+
+
+def _records(archive: Path, name: str, content: bytes) -> UInt8[np.ndarray, "images 3073"]:
+    if len(content) % RECORD or not 0 < len(content) <= MOST_RECORDS * RECORD:
         raise ValueError(
-            f"{name} in {archive} has {size:,} bytes: possible are 1 to {MOST_RECORDS:,} "
-            f"images of {RECORD:,} bytes"
+            f"{name} in {archive} has {len(content):,} bytes: possible are 1 to "
+            f"{MOST_RECORDS:,} images of {RECORD:,} bytes"
         )
-    content = stream.read(size)
-    if len(content) < size:
-        raise ValueError(f"{archive} is cut off within {name}")
     records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
     if (largest := int(records[:, 0].max())) >= len(CLASSES):
         raise ValueError(f"{name} in {archive} has the label {largest}: possible are 0 to 9")
@@ -155,7 +179,7 @@ def _write(
     writer.close_all()
 
 
-def _png(pixels: UInt8[np.ndarray, "32 32 3"]) -> IO[bytes]:
+def _png(pixels: UInt8[np.ndarray, "32 32 3"]) -> io.BytesIO:
     stream = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(stream, "PNG")
     stream.seek(0)

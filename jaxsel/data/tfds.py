@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from array_record.python.array_record_module import ArrayRecordReader
 
 from .dataset import Dataset, Preprocess
 from .encoded import EncodedImages
@@ -57,13 +58,15 @@ def tfds(
     features: Any = builder.info.features
     split = _split(name, list(builder.info.splits), split)
     image, label = _keys(name, features, library.features)
+    _sound(path, lambda: _refuse_other_lengths(builder.info.splits[split], features[label]))
     decoders: Any = {image: library.decode.SkipDecoding()}  # pyright: ignore
     source = _sound(path, lambda: builder.as_data_source(split, decoders=decoders))
     labels = np.empty(len(source), np.int64)
     for start in range(0, len(source), STEP):
         rows = range(start, min(start + STEP, len(source)))
-        records = _sound(path, lambda rows=rows: source.__getitems__(list(rows)))
-        labels[start : rows.stop] = [record[label] for record in records]
+        labels[start : rows.stop] = _sound(
+            path, lambda rows=rows: _labels(source.__getitems__(list(rows)), image, label)
+        )
         if progress is not None:
             progress(rows.stop, len(source))
     images = EncodedImages(
@@ -157,6 +160,8 @@ def _split(name: str, splits: list[str], split: str | None) -> str:
 
 def _keys(name: str, features: Any, kinds: Any) -> tuple[str, str]:
     """The names of the image and of its label among the features."""
+    if not isinstance(features, kinds.FeaturesDict):
+        raise ValueError(f"tfds:{name} has no named features: an image and a label are needed")
     images = [key for key, kind in features.items() if isinstance(kind, kinds.Image)]
     labels = [key for key, kind in features.items() if isinstance(kind, kinds.ClassLabel)]
     if len(images) != 1 or len(labels) != 1:
@@ -165,6 +170,21 @@ def _keys(name: str, features: Any, kinds: Any) -> tuple[str, str]:
             f"{', '.join(features)}"
         )
     return images[0], labels[0]
+
+
+def _refuse_other_lengths(split: Any, label: Any) -> None:
+    """The files must hold what `dataset_info.json` says, and every class have a name."""
+    found = [ArrayRecordReader(str(file)).num_records() for file in split.filepaths]
+    if found != split.shard_lengths:
+        raise ValueError(f"its files hold {found} records instead of {split.shard_lengths}")
+    if label.num_classes != len(label.names):
+        raise ValueError(f"{len(label.names)} names for {label.num_classes} classes")
+
+
+def _labels(records: list[dict[str, Any]], image: str, label: str) -> list[int]:
+    if not all(isinstance(record[image], bytes) for record in records):
+        raise ValueError("a record has no image")
+    return [int(record[label]) for record in records]
 
 
 def _sound(path: Path, action: Callable[[], Any]) -> Any:
