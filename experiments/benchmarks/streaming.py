@@ -6,9 +6,9 @@ Makes stand-ins of the official validation tar in DIR, the given JPEGs over and 
 official names, and streams each through torchvision's preprocessing in batches: by jaxsel, by
 a PyTorch DataLoader with a process per core, and by PIL and NumPy in one thread. Every
 measurement is a process of its own, by turns. Prints Markdown rows: images per second from
-the second batch on (the first waits for libraries and processes), cores in use meanwhile,
-seconds until the first batch, and the largest resident memory, for the DataLoader that of its
-processes added up.
+the second batch on (the first waits for libraries and processes), cores of the machine in use
+meanwhile, seconds until the first batch, and the largest resident memory, for the DataLoader
+that of its processes added up.
 """
 
 import io
@@ -141,17 +141,25 @@ def measure(method: Callable[[Path], Iterator[int]], tar: Path) -> Run:
     start = time.perf_counter()
     batches = method(tar)
     next(batches)
-    begin, cpu = time.perf_counter(), sum(os.times()[:4])
+    begin, idle = time.perf_counter(), idle_seconds()
     n_images = sum(batches)
     seconds = time.perf_counter() - begin
-    # Processes that ended count in os.times() and in the peak, those of the DataLoader too.
-    cores = (sum(os.times()[:4]) - cpu) / seconds
+    cores = n_processors() - (idle_seconds() - idle) / seconds
     peaks = [
         resource.getrusage(who).ru_maxrss * 1024 / 1e6
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     ]
     megabytes = peaks[0] + n_processors() * peaks[1]
     return Run(n_images / seconds, cores, begin - start, megabytes)
+
+
+def idle_seconds() -> float:
+    """Seconds that this machine's cores have had nothing to do; Linux only, elsewhere NaN."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    except OSError:
+        return float("nan")
+    return (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")
 
 
 def ours(tar: Path) -> Iterator[int]:

@@ -94,7 +94,7 @@ class Dataset:
         if isinstance(self.images, np.ndarray):
             if self.images.dtype.kind not in "biuf":
                 raise TypeError(f"images must be numbers; found {self.images.dtype}")
-            _refuse_not_finite(self.images, "image {}".format)
+            _refuse_not_finite(self.images, 0)
         object.__setattr__(self, "labels", labels.astype(np.int32))
         object.__setattr__(self, "class_names", tuple(self.class_names))
 
@@ -110,20 +110,13 @@ class Dataset:
     def inputs(self, which: slice | np.ndarray) -> Float[np.ndarray, "batch ..."]:
         """The model's input for some of the images: preprocessed, float32, finite."""
         stored = self.images[which]
-        with np.errstate(over="ignore"):  # an overflow is infinite: refused below
-            if isinstance(stored, EncodedImages):
-                images = encoded.inputs(stored, self.preprocess)
-            else:
-                stored = np.asarray(stored)
-                images = stored if self.preprocess is None else self.preprocess(stored)
-                images = np.asarray(images, np.float32)
         if isinstance(stored, EncodedImages):
-            _refuse_not_finite(images, stored.name_of)
-        elif isinstance(which, slice):
-            start = which.start or 0
-            _refuse_not_finite(images, lambda row: f"image {start + row}")
-        else:
-            _refuse_not_finite(images, lambda row: "an image")
+            return encoded.inputs(stored, self.preprocess)
+        stored = np.asarray(stored)
+        with np.errstate(over="ignore"):  # an overflow is infinite: refused below
+            images = stored if self.preprocess is None else self.preprocess(stored)
+            images = np.asarray(images, np.float32)
+        _refuse_not_finite(images, (which.start or 0) if isinstance(which, slice) else None)
         return images
 
     def batches(self, batch_size: int) -> Iterator[Batch]:
@@ -167,7 +160,7 @@ def _one_ahead(function: Callable[[Argument], Result], arguments: Iterable[Argum
         pool.shutdown(cancel_futures=True)
 
 
-def _refuse_not_finite(images: np.ndarray, name: Callable[[int], str]) -> None:
+def _refuse_not_finite(images: np.ndarray, start: int | None) -> None:
     if images.dtype.kind != "f":
         return
     # A sum is NaN or infinite where any pixel is: no copy of the images is made. The rare
@@ -176,4 +169,5 @@ def _refuse_not_finite(images: np.ndarray, name: Callable[[int], str]) -> None:
         sums = images.reshape(len(images), -1).sum(axis=1)
     for row in np.flatnonzero(~np.isfinite(sums)):
         if not np.isfinite(images[row]).all():
-            raise ValueError(f"{name(int(row))} has pixels that are NaN or infinite")
+            place = "an image" if start is None else f"image {start + row}"
+            raise ValueError(f"{place} has pixels that are NaN or infinite")

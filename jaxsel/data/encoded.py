@@ -132,7 +132,8 @@ def inputs(
         float32, the image axis first.
 
     Raises:
-        ValueError: an image that cannot be decoded, or of another size than the first.
+        ValueError: an image that cannot be decoded, of another size than the first, or that
+            becomes NaN or infinite.
     """
 
     def one(row: int) -> np.ndarray:
@@ -141,17 +142,18 @@ def inputs(
             return preprocess.of_image(image)
         return pixels(image) if preprocess is None else preprocess(pixels(image)[None])[0]
 
-    def fill(row: int) -> None:
-        image = one(row)
+    def keep(row: int, image: np.ndarray) -> None:
         refuse_other_size(images, row, image.shape, 0, out.shape[1:])
-        with np.errstate(over="ignore"):  # an overflow is infinite, which the caller refuses
+        with np.errstate(over="ignore"):  # an overflow is infinite: refused below
             out[row] = image
+        if not np.isfinite(out[row]).all():
+            raise ValueError(f"{images.name_of(row)} has pixels that are NaN or infinite")
 
-    shown = one(0)
-    out = np.empty((len(images), *shown.shape), np.float32)
-    out[0] = shown
+    first = one(0)
+    out = np.empty((len(images), *first.shape), np.float32)
+    keep(0, first)
     with ThreadPoolExecutor(n_processors()) as pool:
-        for _ in pool.map(fill, range(1, len(images))):
+        for _ in pool.map(lambda row: keep(row, one(row)), range(1, len(images))):
             pass
     return out
 
