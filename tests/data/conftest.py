@@ -1,4 +1,4 @@
-"""CIFAR-10 as the tests prepare it, once for all of them."""
+"""CIFAR-10 as the tests prepare it, once for all of them; a validation tar."""
 
 import shutil
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 from jaxsel.data import prepare_cifar10
 from tests.references.cifar10_archive import pack, published
+from tests.references.validation_tars import build, images, write_labels
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +27,13 @@ def prepared(archive, tmp_path_factory):
 def data_dir(prepared, tmp_path):
     """A copy of it."""
     return Path(shutil.copytree(prepared, tmp_path / "data"))
+
+
+@pytest.fixture
+def tar(tmp_path):
+    return build(tmp_path / "val.tar", images())
+
+
+@pytest.fixture
+def labels(tmp_path):
+    return write_labels(tmp_path / "labels.txt")
