@@ -1,11 +1,13 @@
 """The command line that all experiments share."""
 
+import _thread
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import rich.console
 import rich.progress
@@ -13,7 +15,10 @@ import tyro
 
 Config = TypeVar("Config")
 # What bad input and a full disk or memory end in; anything else is a mistake in the code.
-EXPECTED = (OSError, ValueError, TypeError, KeyError, ArithmeticError, RuntimeError)
+EXPECTED = (
+    *(OSError, ValueError, TypeError, KeyError, ArithmeticError, RuntimeError),
+    MemoryError,
+)
 
 
 def run(main: Callable[[Config], None], config: type[Config], description: str) -> None:
@@ -34,6 +39,16 @@ def run(main: Callable[[Config], None], config: type[Config], description: str) 
         interrupts.append(number)
         raise KeyboardInterrupt
 
+    # A callback of the garbage collector, JAX has one, swallows what is raised in it.
+    report = sys.unraisablehook
+
+    def again(ignored: Any) -> None:
+        if interrupts and ignored.exc_type is KeyboardInterrupt:
+            threading.Timer(0.01, _thread.interrupt_main, [interrupts[-1]]).start()
+        else:
+            report(ignored)
+
+    sys.unraisablehook = again
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # as in a background job
             signal.signal(number, interrupt)
@@ -42,10 +57,14 @@ def run(main: Callable[[Config], None], config: type[Config], description: str) 
     except BaseException as error:
         # An interrupt may come back as another error of the library that it fell into.
         if interrupts:
+            for number in (signal.SIGINT, signal.SIGTERM):  # one is enough
+                signal.signal(number, signal.SIG_IGN)
             sys.exit("interrupted: no result was written")
         if not isinstance(error, EXPECTED) or os.environ.get("JAXSEL_TRACEBACK"):
             raise
         sys.exit(f"error: {sentence(error)}")
+    finally:
+        sys.unraisablehook = report
 
 
 def sentence(error: BaseException) -> str:

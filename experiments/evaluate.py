@@ -12,12 +12,14 @@ another preprocessing is asked for; the result says which it was. An image that 
 decoded ends the run, or is left out, counted and named.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jaxsel.evaluation import Evaluation, evaluate
+from jaxsel.report import environment
 
 from . import cli
 from .weights import described, network_and_images
@@ -38,7 +40,8 @@ class Config:
     labels: Path | None = None
     """synset of every image of imagenet-val, a line each, instead of the published list"""
     preprocess: str | None = None
-    """instead of the preprocessing that the checkpoint records"""
+    """instead of what the checkpoint records: torchvision, caffe, warp, warp_torchvision,
+    cifar10_resnet, lenet5, unit_range or sixteenths"""
     skip_corrupt: bool = False
     """leave out images that cannot be decoded (all are looked at first) instead of stopping"""
     batch_size: int = 128
@@ -71,20 +74,11 @@ def main(config: Config) -> None:
             progress=lambda done: bars.update(bar, completed=done),
         )
     found = summary(evaluation)
-    if config.out is not None:
-        about = {
-            "network": loaded.manifest["network"],
-            "preprocess": loaded.preprocess,
-            "data": described(config.data),
-            "split": config.split,
-            "corrupt": list(loaded.corrupt),
-            "weights_sha256": loaded.manifest.get("sha256"),
-        }
-        unfinished = config.out.with_name(f".{config.out.name}.unfinished")
-        unfinished.write_text(json.dumps(found | about, indent=2) + "\n")
-        unfinished.replace(config.out)
+    recorded = loaded.manifest.get("preprocess")
+    asked = f", asked for; the checkpoint records {recorded}"
     print(
-        f"network {loaded.manifest['network']}, preprocessing {loaded.preprocess}\n"
+        f"network {loaded.manifest['network']}, preprocessing {loaded.preprocess}"
+        f"{'' if loaded.preprocess == recorded else asked}\n"
         f"images {found['images']:,}{left_out(loaded.corrupt)}\n"
         f"right {found['correct']:,}\n"
         f"top-1 {100 * found['top1']:.3f} %\n"
@@ -93,6 +87,35 @@ def main(config: Config) -> None:
         f"P(correct) {found['p_correct_mean']:.4f}, standard deviation "
         + ("none" if found["p_correct_std"] is None else f"{found['p_correct_std']:.4f}")
     )
+    if config.out is not None:
+        about = {
+            "network": loaded.manifest["network"],
+            "preprocess": loaded.preprocess,
+            "preprocess_recorded": recorded,
+            "data": described(config.data),
+            "split": config.split,
+            "labels_sha256": None if config.labels is None else sha256(config.labels),
+            "corrupt": list(loaded.corrupt),
+            "weights_sha256": loaded.manifest.get("sha256"),
+            "environment": environment(),
+        }
+        write(config.out, json.dumps(found | about, indent=2) + "\n")
+
+
+def write(path: Path, text: str) -> None:
+    """A file that is there whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        unfinished.write_text(text)
+        unfinished.replace(path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise OSError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def sha256(path: Path) -> str:
+    """The checksum of a small file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def left_out(corrupt: tuple[str, ...]) -> str:
@@ -104,7 +127,10 @@ def left_out(corrupt: tuple[str, ...]) -> str:
     if not corrupt:
         return ""
     names = ", ".join(corrupt[:SHOWN]) + (", ..." if len(corrupt) > SHOWN else "")
-    shown = names.encode("utf-8", "backslashreplace").decode()  # as no file name need be
+    # A file's name need be no text, and may hold a newline.
+    shown = "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in names
+    )
     return f", left out {len(corrupt):,} that cannot be decoded: {shown}"
 
 

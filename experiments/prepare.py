@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from jaxsel.data import default_data_dir, prepare_cifar10
+from jaxsel.data import default_data_dir, prepare_cifar10, tfds
 from jaxsel.data.cifar10 import ADDRESS, SHA256, prepared_folder
 from jaxsel.folders import refuse_taken
 from ports.download import download, file_sha256
@@ -51,8 +51,10 @@ def main(config: Config) -> None:
             archive = config.file
         folder = prepare_cifar10(archive, data_dir, cli.counting(bars, "preparing"))
     published = file_sha256(archive) == SHA256
+    n_train, n_test = (len(tfds("cifar10", s, data_dir=data_dir)) for s in ("train", "test"))
     print(
-        f"{folder}: read it by --data tfds:cifar10 --split test\n"
+        f"{folder}: {n_train:,} training and {n_test:,} test images; "
+        "read it by --data tfds:cifar10 --split test\n"
         + ("" if config.data_dir is None else f"with TFDS_DATA_DIR={data_dir}\n")
         + f"the archive is {'' if published else 'not '}the published one, by its sha256"
     )

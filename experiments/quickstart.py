@@ -50,6 +50,8 @@ class Config:
     """digits, npz:PATH, folder:PATH, tfds:NAME or imagenet-val:PATH"""
     split: str | None = None
     """part of the data, such as test"""
+    preprocess: str | None = None
+    """instead of the preprocessing that the checkpoint records"""
     labels: Path | None = None
     """synset of every image of imagenet-val, a line each, instead of the published list"""
     skip_corrupt: bool = False
@@ -101,6 +103,8 @@ def trained(config: Config, progress) -> tuple[Any, Dataset, dict[str, Any]]:
         raise ValueError(
             f"--data {config.data} needs --weights: a network is trained on the digits only"
         )
+    if config.preprocess is not None:
+        raise ValueError("--preprocess goes with --weights: the digits have their own")
     train, validation, test = data.stratified(images, SPLIT, config.seed)
     model = models.build(TRAINED, seed=config.seed)
     sites_in_focus(config, model)  # before the work, not after it
@@ -140,6 +144,7 @@ def ported(config: Config, bars: rich.progress.Progress) -> tuple[Any, Dataset, 
         config.weights,
         config.data,
         config.split,
+        config.preprocess,
         labels=config.labels,
         skip_corrupt=config.skip_corrupt,
         bars=bars,
@@ -221,10 +226,11 @@ def analyse(
 
 
 def file_sha256(source: str) -> str | None:
-    """Checksum of the file that a data source names; None for a source without one."""
-    path = Path(source.partition(":")[2])
-    if not path.is_file():
+    """Checksum of an npz file; None for other sources."""
+    kind, _, place = source.partition(":")
+    if kind != "npz":
         return None
+    path = Path(place).expanduser()
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

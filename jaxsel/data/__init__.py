@@ -69,14 +69,15 @@ def load(
         raise ValueError(f"a label list goes with imagenet-val:PATH, not with {source}")
     if split is not None and kind in ("digits", "imagenet-val"):
         raise ValueError(f"{kind} has no split {split!r}: it is one set of images")
+    path = Path(place).expanduser()  # after the colon, no shell does it
     if kind == "npz":
-        return npz(Path(place), split, preprocess)
+        return npz(path, split, preprocess)
     if kind == "folder":
-        return folder(Path(place), split, preprocess)
+        return folder(path, split, preprocess)
     if kind == "tfds":
         return tfds(place, split, preprocess, progress=progress)
     if kind == "imagenet-val":
-        return imagenet_val(Path(place), labels, preprocess, progress)
+        return imagenet_val(path, labels, preprocess, progress)
     whole = digits()
     return Dataset(
         whole.images, whole.labels, whole.class_names, preprocess or whole.preprocess

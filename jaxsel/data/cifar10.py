@@ -72,11 +72,13 @@ def read_archive(archive: Path) -> dict[str, UInt8[np.ndarray, "images 3073"]]:
         raise FileNotFoundError(f"there is no file {archive}")
     wanted = {name for names in FILES.values() for name in names}
     found: dict[str, np.ndarray] = {}
+    total = 0
     with _decompressed(archive) as stream:
         for member in members(stream, archive):
             name = member.name.rpartition("/")[2]
-            if member.size > MOST_BYTES:
-                raise ValueError(f"{archive} is not CIFAR-10: {name} is too large")
+            total += member.size
+            if total > MOST_BYTES:
+                raise ValueError(f"{archive} is not CIFAR-10: its files are too large")
             if name not in wanted or not member.isreg() or member.issparse():
                 continue
             if name in found:

@@ -42,9 +42,8 @@ def without_corrupt(
     numbers = [int(number) for number in images.indices]
 
     def whole(number: int) -> bool:
-        content = images.read(number)
         try:
-            decode(content, images.name(number), images.mode)
+            decode(images.read(number), images.name(number), images.mode)
         except ValueError:
             return False
         return True

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from .dataset import Dataset
 from .preprocess import sixteenths
@@ -21,6 +20,8 @@ def digits() -> Dataset:
     >>> digits().images.shape
     (1797, 8, 8, 1)
     """
+    from sklearn.datasets import load_digits  # two seconds, and only needed here
+
     bunch: Any = load_digits()
     images = bunch["images"].astype(np.uint8)[..., None]
     names = tuple(str(name) for name in bunch["target_names"])

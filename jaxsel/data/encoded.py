@@ -16,7 +16,7 @@ from .preprocess import Resized
 # What class folders hold; nothing that starts another program (EPS would).
 FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP", "GIF")
 MOST_PIXELS = 89_478_485  # PIL's own limit: 256 MiB of colours
-MOST_BYTES = 2**30  # of one encoded image
+MOST_BYTES = 2**28  # of one encoded image
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,8 @@ class EncodedImages:
     selection, of which nothing is read yet. Memory does not grow with the number of images.
 
     Args:
-        read: the encoded bytes of an image, given its number; called from several threads.
+        read: the encoded bytes of an image, given its number; called from several threads. A
+            `ValueError` counts as an image that cannot be decoded.
         name: what an error calls that image.
         indices: numbers of the images.
         mode: `RGB` for images `(height, width, 3)`, `L` for grey ones `(height, width, 1)`.
@@ -69,7 +70,8 @@ def decode(
     Grey, CMYK and palette images become colours; transparency is dropped, not blended; an
     orientation recorded by a camera is not applied (but to TIFF, by PIL itself). All of it as
     torchvision's loader does. Pixels of JPEGs are those of the libjpeg-turbo inside PIL:
-    another version may round otherwise. PIL may warn, of damaged EXIF data for example.
+    another version may round otherwise. PIL may warn, of damaged EXIF data for example; damage
+    in the middle of a JPEG that libjpeg conceals is not seen.
 
     Args:
         content: the bytes of a file.
@@ -93,12 +95,10 @@ def decode(
 
 def opened(content: bytes, name: str, mode: Literal["RGB", "L"]) -> Image.Image:
     """`decode` without the way into an array."""
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"{name} cannot be decoded: it has {len(content):,} bytes")
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
         if image.width * image.height > MOST_PIXELS:
-            raise ValueError(f"it would have {image.width} x {image.height} pixels")
+            raise Image.DecompressionBombError
         if image.mode.startswith(("I", "F")):
             raise ValueError(f"its pixels are not 8-bit (PIL's mode {image.mode})")
         image.load()
@@ -138,9 +138,14 @@ def inputs(
 
     def one(row: int) -> np.ndarray:
         image = images.opened(row)
-        if isinstance(preprocess, Resized) and image.mode == "RGB":
-            return preprocess.of_image(image)
-        return pixels(image) if preprocess is None else preprocess(pixels(image)[None])[0]
+        if preprocess is None:
+            return pixels(image)
+        try:
+            if isinstance(preprocess, Resized) and image.mode == "RGB":
+                return preprocess.of_image(image)
+            return preprocess(pixels(image)[None])[0]
+        except ValueError as error:
+            raise ValueError(f"{images.name_of(row)}: {error}") from error
 
     def keep(row: int, image: np.ndarray) -> None:
         refuse_other_size(images, row, image.shape, 0, out.shape[1:])
@@ -174,6 +179,14 @@ def refuse_other_size(
         )
 
 
+def refuse_large(n_bytes: int, name: str) -> None:
+    """Raise a `ValueError` for an encoded image that is too large to be read at all."""
+    if n_bytes > MOST_BYTES:
+        raise ValueError(
+            f"{name} cannot be decoded: it has {n_bytes:,} bytes, more than {MOST_BYTES:,}"
+        )
+
+
 def n_processors() -> int:
     """Processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -188,4 +201,6 @@ def _size(shape):
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
         return "it is no image of a known format"
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return f"it would have more than {MOST_PIXELS:,} pixels"
     return " ".join(str(error).split()) or type(error).__name__

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from .dataset import Dataset, Preprocess
-from .encoded import EncodedImages
+from .encoded import EncodedImages, refuse_large
 
 # As torchvision's ImageFolder, and .gif; other files are passed over.
 SUFFIXES = (
@@ -32,7 +32,8 @@ def folder(
 
     Raises:
         FileNotFoundError: no such folder, or no such split.
-        ValueError: no class folders, or one without images.
+        ValueError: no class folders, one without images, or numbers as names whose order by
+            name is not theirs.
 
     >>> import tempfile
     >>> from PIL import Image
@@ -52,6 +53,8 @@ def folder(
     class_names = _folders(path)
     if not class_names:
         raise ValueError(f"{path} has no class folders: images are read from {path}/CLASS")
+    if all(name.isdecimal() for name in class_names):
+        _refuse_other_order(path, class_names)
     names: list[str] = []
     labels: list[int] = []
     for label, class_name in enumerate(class_names):
@@ -66,6 +69,17 @@ def folder(
         partial(_read, path, names), names.__getitem__, np.arange(len(names))
     )
     return Dataset(images, np.array(labels), class_names, preprocess)
+
+
+def _refuse_other_order(path: Path, class_names: list[str]) -> None:
+    """Class 10 would come before class 2."""
+    numbers = [int(name) for name in class_names]
+    for name, number, following in zip(class_names, numbers, numbers[1:], strict=False):
+        if number > following:
+            raise ValueError(
+                f"{path} has class folders named by numbers, of which {name} comes before "
+                f"{following} by name: name them with leading zeros"
+            )
 
 
 def _part(path: Path, split: str) -> Path:
@@ -91,4 +105,6 @@ def _images(path: Path) -> list[str]:
 
 
 def _read(path: Path, names: list[str], number: int) -> bytes:
-    return (path / names[number]).read_bytes()
+    file = path / names[number]
+    refuse_large(file.stat().st_size, names[number])
+    return file.read_bytes()

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from .dataset import Dataset, Preprocess
-from .encoded import EncodedImages
+from .encoded import EncodedImages, refuse_large
 from .tar import members
 
 IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG", re.ASCII)
@@ -162,11 +162,14 @@ def _name(index: int) -> str:
 
 
 def _read_file(path: Path, index: int) -> bytes:
-    return (path / _name(index)).read_bytes()
+    file = path / _name(index)
+    refuse_large(file.stat().st_size, _name(index))
+    return file.read_bytes()
 
 
 def _read_member(path: Path, places: Int[np.ndarray, "images 2"], index: int) -> bytes:
     start, size = places[index].tolist()
+    refuse_large(size, _name(index))
     with open(path, "rb") as stream:
         stream.seek(start)
         return stream.read(size)

@@ -17,7 +17,9 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_SD = (0.229, 0.224, 0.225)
 # Caffe's own mean (ilsvrc_2012_mean) for pixels 0 to 255, blue, green, red.
 CAFFE_MEAN = (104.00698793, 116.66876762, 122.67891434)
-MOST_PIXELS = 2**30  # of a resized image before its middle is cut out: 4 GiB in PIL
+# Of a resized image before its middle is cut out. PIL holds four bytes a pixel: larger ones
+# are resized colour by colour, one byte a pixel, and the largest need 1 GiB.
+LARGE, MOST_PIXELS = 2**25, 2**30
 
 
 def unit_range(images: Num[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
@@ -180,6 +182,8 @@ def _middle(image: Image.Image, size: tuple[int, int], side: int) -> Image.Image
             f"an image of {image.width} x {image.height} pixels is too narrow: resized, it "
             f"would have {size[0]:,} x {size[1]:,}"
         )
+    if size[0] * size[1] > LARGE and image.mode == "RGB":
+        return Image.merge("RGB", [_middle(band, size, side) for band in image.split()])
     resized = image.resize(size, Image.Resampling.BILINEAR)
     left, top = (round((n - side) / 2) for n in size)  # Python rounds half to even
     return resized.crop((left, top, left + side, top + side))

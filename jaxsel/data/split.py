@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from .dataset import Dataset
 
@@ -28,6 +27,8 @@ def stratified(dataset: Dataset, fractions: Sequence[float], seed: int) -> list[
     """
     if not np.isclose(sum(fractions), 1):
         raise ValueError(f"the fractions must add up to 1; found {list(fractions)}")
+    from sklearn.model_selection import train_test_split  # two seconds
+
     bounds = np.round(np.cumsum(fractions) * len(dataset)).astype(int)
     sizes = np.diff(bounds, prepend=0)
     parts, rest = [], np.arange(len(dataset))

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from array_record.python.array_record_module import ArrayRecordReader
 
 from .dataset import Dataset, Preprocess
 from .encoded import EncodedImages
@@ -53,7 +52,7 @@ def tfds(
 
     root = default_data_dir() if data_dir is None else Path(data_dir)
     path = prepared(name, root)
-    _refuse_other_formats(path)
+    _refuse_other_formats(path, name)
     builder = _sound(path, lambda: library.builder_from_directory(path))
     features: Any = builder.info.features
     split = _split(name, list(builder.info.splits), split)
@@ -80,7 +79,7 @@ def tfds(
 
 def default_data_dir() -> Path:
     """Where tensorflow-datasets keeps its data unless it is told otherwise."""
-    return Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
+    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 def prepared(name: str, data_dir: Path) -> Path:
@@ -135,7 +134,7 @@ def _versions(path: Path) -> list[Path]:
     ]
 
 
-def _refuse_other_formats(path: Path) -> None:
+def _refuse_other_formats(path: Path, name: str) -> None:
     file = path / "dataset_info.json"
     try:
         found = json.loads(file.read_text(encoding="utf-8")).get("fileFormat", "tfrecord")
@@ -144,8 +143,8 @@ def _refuse_other_formats(path: Path) -> None:
     if found != "array_record":
         raise ValueError(
             f"{path} is prepared as {found}, which needs TensorFlow: where it is installed, "
-            f"tfds convert_format --dataset_dir {path} --out_file_format array_record makes "
-            "what is needed here"
+            f"tensorflow_datasets.builder({name!r}, data_dir='ANOTHER FOLDER', "
+            "file_format='array_record').download_and_prepare() prepares what is read here"
         )
 
 
@@ -174,6 +173,8 @@ def _keys(name: str, features: Any, kinds: Any) -> tuple[str, str]:
 
 def _refuse_other_lengths(split: Any, label: Any) -> None:
     """The files must hold what `dataset_info.json` says, and every class have a name."""
+    from array_record.python.array_record_module import ArrayRecordReader
+
     found = [ArrayRecordReader(str(file)).num_records() for file in split.filepaths]
     if found != split.shard_lengths:
         raise ValueError(f"its files hold {found} records instead of {split.shard_lengths}")

@@ -10,7 +10,7 @@ import jax
 
 PACKAGES = (
     *("jaxsel", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy"),
-    *("scikit-learn", "matplotlib", "pyarrow"),
+    *("scikit-learn", "matplotlib", "pyarrow", "pillow", "tensorflow-datasets"),
 )
 
 

@@ -252,7 +252,7 @@ def test_a_member_of_an_impossible_size_is_refused_at_once(tmp_path, size):
     info.size = size
     with gzip.open(path, "wb") as stream:
         stream.write(info.tobuf(tarfile.GNU_FORMAT))
-    assert refusal(path, tmp_path) == f"{path} is not CIFAR-10: readme.html is too large"
+    assert refusal(path, tmp_path) == f"{path} is not CIFAR-10: its files are too large"
 
 
 def test_an_archive_that_goes_on_is_refused(tmp_path):

@@ -337,7 +337,7 @@ def test_an_enormous_image_is_refused_by_its_header(content, limit, monkeypatch)
     """Also where the researcher has taken PIL's own limit away."""
     if limit == "no limit":
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    with pytest.raises(ValueError, match=r"^it's me cannot be decoded: .*(3600000000|60000) "):
+    with pytest.raises(ValueError, match=r"^it's me cannot be decoded: it would have more "):
         decode(content, "it's me")
 
 
@@ -347,7 +347,7 @@ def test_an_image_beyond_the_limit_that_pil_only_warns_of_is_refused(size):
     """89,478,485 pixels; PIL itself refuses those of more than twice as many."""
     width, height = size
     content = one_bit_png(width, height, bytes((width // 8 + 1 + 1) * height))
-    with pytest.raises(ValueError, match=f"it would have {width} x {height} pixels"):
+    with pytest.raises(ValueError, match=r"it would have more than 89,478,485 pixels"):
         decode(content)
 
 
@@ -356,12 +356,6 @@ def test_an_image_just_below_the_limit_is_decoded():
     """9,459 x 9,459 are 89,472,681 pixels; PIL takes 4 bytes for each."""
     rows = bytes((9_459 // 8 + 1 + 1) * 9_459)
     assert decode(one_bit_png(9_459, 9_459, rows)).shape == (9_459, 9_459, 3)
-
-
-def test_a_file_of_more_than_a_gibibyte_is_refused():
-    """Zeros that are never touched take no memory."""
-    with pytest.raises(ValueError, match=r"^big cannot be decoded: it has 1,073,741,825 bytes"):
-        decode(bytes(2**30 + 1), "big")
 
 
 # --- damage ---

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxsel.data import folder, load, unit_range
+from jaxsel.data import PREPROCESS, folder, load, unit_range
 
 
 @pytest.fixture
@@ -246,3 +246,53 @@ def test_nothing_is_written_into_the_folder(place):
     before = sorted(place.rglob("*"))
     folder(place).inputs(slice(None))
     assert sorted(place.rglob("*")) == before
+
+
+def test_an_enormous_file_is_refused_before_it_is_read(tmp_path):
+    (tmp_path / "cat").mkdir()
+    with open(tmp_path / "cat" / "huge.jpg", "wb") as stream:
+        stream.truncate(2**28 + 1)
+    with pytest.raises(
+        ValueError, match=r"^cat/huge\.jpg cannot be decoded: it has 268,435,457"
+    ):
+        folder(tmp_path).images[0]
+
+
+@pytest.mark.parametrize(
+    "names, refused",
+    [
+        (["0", "1", "2"], False),
+        (["0", "1", "10", "2"], True),
+        (["00", "01", "02", "10"], False),
+    ],
+    ids=str,
+)
+def test_numbers_as_names_must_be_in_their_order(tmp_path, names, refused):
+    """Or else class 2 of the network would be the images of class 10."""
+    for name in names:
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (2, 2)).save(tmp_path / name / "1.png")
+    if refused:
+        with pytest.raises(
+            ValueError, match="10 comes before 2 by name: name them with leading"
+        ):
+            folder(tmp_path)
+    else:
+        assert folder(tmp_path).class_names == tuple(names)
+
+
+def test_a_preprocessing_that_refuses_an_image_names_it(tmp_path):
+    (tmp_path / "cat").mkdir()
+    Image.new("RGB", (1, 20_000)).save(tmp_path / "cat" / "strip.png")
+    dataset = folder(tmp_path, preprocess=PREPROCESS["torchvision"])
+    with pytest.raises(
+        ValueError, match=r"^cat/strip\.png: an image of 1 x 20000 pixels is too"
+    ):
+        dataset.inputs(slice(None))
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(tmp_path, monkeypatch):
+    (tmp_path / "pictures" / "cat").mkdir(parents=True)
+    Image.new("RGB", (2, 2)).save(tmp_path / "pictures" / "cat" / "1.png")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(load("folder:~/pictures")) == 1

@@ -3,11 +3,12 @@
 import io
 import os
 import tarfile
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from jaxsel.data import imagenet_val
+from jaxsel.data import imagenet_val, without_corrupt
 from tests.references.validation_tars import (
     CONTENTS,
     ONE,
@@ -303,3 +304,38 @@ def test_a_damaged_tar_is_refused_or_gives_what_is_in_it(tmp_path, labels, rng, 
     assert all("_val_" in message and "cannot be decoded" in message for message in undecodable)
     assert len(refused) > 40
     assert n_accepted > 20
+
+
+def test_a_header_that_says_gigabytes_is_not_read(tmp_path, labels):
+    """A sparse file: the long name of four gigabytes is there, and would be taken in."""
+    path = tmp_path / "val.tar"
+    path.write_bytes(header(b"x", 2**32))
+    with open(path, "ab") as stream:
+        stream.truncate(2**32 + 2048)
+    tracemalloc.start()
+    assert str(path) in refusal(path, labels)
+    assert tracemalloc.get_traced_memory()[1] < 2**25
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("row", [1, 3])
+def test_a_damaged_header_is_not_taken_for_the_end(tmp_path, labels, row):
+    parts = [build(tmp_path / "one.tar", [one], end=False).read_bytes() for one in images()]
+    broken = bytearray(parts[row])
+    broken[0] ^= 1
+    parts[row] = bytes(broken)
+    (tmp_path / "val.tar").write_bytes(b"".join(parts) + bytes(1024))
+    assert f"cut off after {row} of its files" in refusal(tmp_path / "val.tar", labels)
+
+
+def test_an_enormous_member_is_refused_before_it_is_read(tmp_path, labels):
+    path = tmp_path / "val.tar"
+    info, _ = member(name(4), size=2**28 + 1)
+    whole = build(tmp_path / "three.tar", images((1, 2, 3)), end=False).read_bytes()
+    path.write_bytes(whole + info.tobuf(tarfile.GNU_FORMAT))
+    with open(path, "ab") as stream:
+        stream.truncate(len(whole) + 512 + 2**28 + 512 + 1024)
+    dataset = imagenet_val(path, labels)
+    with pytest.raises(ValueError, match=f"{name(4)} cannot be decoded: it has 268,435,457"):
+        dataset.images[3]
+    assert without_corrupt(dataset)[1] == (name(4),)

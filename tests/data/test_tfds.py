@@ -207,7 +207,7 @@ def test_data_prepared_in_another_format_are_refused_with_what_to_do(data_dir, k
     about = json.loads(file.read_text())
     del about["fileFormat"]
     file.write_text(json.dumps(about if kind is None else about | {"fileFormat": kind}))
-    with pytest.raises(ValueError, match=r"needs TensorFlow: .* tfds convert_format") as e:
+    with pytest.raises(ValueError, match=r"needs TensorFlow: .*download_and_prepare") as e:
         tfds("cifar10", "test", data_dir=data_dir)
     assert "\n" not in str(e.value)
     assert ("is prepared as tfrecord" in str(e.value)) == (kind in ("tfrecord", None))

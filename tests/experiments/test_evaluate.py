@@ -377,8 +377,10 @@ def test_every_result_says_its_preprocessing(of_two, tmp_path, monkeypatch, caps
     arguments = ["--weights", of_two, "--data", f"folder:{tmp_path / 'some'}", *flags]
     run([*arguments, "--out", tmp_path / "out.json"], monkeypatch)
     used = asked or "unit_range"  # the checkpoint's own
-    assert json.loads((tmp_path / "out.json").read_text())["preprocess"] == used
-    assert f"network mlp, preprocessing {used}\n" in capsys.readouterr().out
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert (found["preprocess"], found["preprocess_recorded"]) == (used, "unit_range")
+    says = f"{asked}, asked for; the checkpoint records unit_range" if asked else used
+    assert f"network mlp, preprocessing {says}\n" in capsys.readouterr().out
 
 
 # --- the same real images from every source ---

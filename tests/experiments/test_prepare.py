@@ -115,7 +115,7 @@ def test_a_file_is_prepared_where_the_library_looks_for_it(
     run(["cifar10", "--file", archive], monkeypatch)
     place = tmp_path / "data" / "cifar10" / "3.0.2"
     assert capsys.readouterr() == (
-        f"{place}: read it by --data tfds:cifar10 --split test\n"
+        f"{place}: 10 training and 2 test images; read it by --data tfds:cifar10 --split test\n"
         "the archive is not the published one, by its sha256\n",
         "",
     )
