@@ -21,7 +21,7 @@ DTYPES: dict[str, DTypeLike] = {
     "U8": "u1",
     "BOOL": "?",
 }
-LONGEST_TABLE = 1_000_000  # bytes; a tensor takes about a hundred
+LONGEST_TABLE = 500_000  # bytes; a tensor takes about a hundred
 
 
 def read_safetensors(data: memoryview) -> dict[str, np.ndarray]:
