@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -177,6 +178,12 @@ def refuse_other_size(
             f"{this} is {_size(size)}, {other} is {_size(other_size)}: images of different "
             "sizes need a preprocessing that gives them one"
         )
+
+
+def read_file(path: Path, name: str) -> bytes:
+    """The bytes of an encoded image, unless they are too many: see `refuse_large`."""
+    refuse_large(path.stat().st_size, name)
+    return path.read_bytes()
 
 
 def refuse_large(n_bytes: int, name: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from .dataset import Dataset, Preprocess
-from .encoded import EncodedImages, refuse_large
+from .encoded import EncodedImages, read_file
 
 # As torchvision's ImageFolder, and .gif; other files are passed over.
 SUFFIXES = (
@@ -105,6 +105,4 @@ def _images(path: Path) -> list[str]:
 
 
 def _read(path: Path, names: list[str], number: int) -> bytes:
-    file = path / names[number]
-    refuse_large(file.stat().st_size, names[number])
-    return file.read_bytes()
+    return read_file(path / names[number], names[number])

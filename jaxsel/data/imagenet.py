@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from .dataset import Dataset, Preprocess
-from .encoded import EncodedImages, refuse_large
+from .encoded import EncodedImages, read_file, refuse_large
 from .tar import members
 
 IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG", re.ASCII)
@@ -162,9 +162,7 @@ def _name(index: int) -> str:
 
 
 def _read_file(path: Path, index: int) -> bytes:
-    file = path / _name(index)
-    refuse_large(file.stat().st_size, _name(index))
-    return file.read_bytes()
+    return read_file(path / _name(index), _name(index))
 
 
 def _read_member(path: Path, places: Int[np.ndarray, "images 2"], index: int) -> bytes:
