@@ -3,7 +3,8 @@
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,19 +54,20 @@ def tfds(
     root = default_data_dir() if data_dir is None else Path(data_dir)
     path = prepared(name, root)
     _refuse_other_formats(path, name)
-    builder = _sound(path, lambda: library.builder_from_directory(path))
+    with _damage_named(path):
+        builder = library.builder_from_directory(path)
     features: Any = builder.info.features
     split = _split(name, list(builder.info.splits), split)
     image, label = _keys(name, features, library.features)
-    _sound(path, lambda: _refuse_other_lengths(builder.info.splits[split], features[label]))
     decoders: Any = {image: library.decode.SkipDecoding()}  # pyright: ignore
-    source = _sound(path, lambda: builder.as_data_source(split, decoders=decoders))
+    with _damage_named(path):
+        _refuse_other_lengths(builder.info.splits[split], features[label])
+        source = builder.as_data_source(split, decoders=decoders)
     labels = np.empty(len(source), np.int64)
     for start in range(0, len(source), STEP):
         rows = range(start, min(start + STEP, len(source)))
-        labels[start : rows.stop] = _sound(
-            path, lambda rows=rows: _labels(source.__getitems__(list(rows)), image, label)
-        )
+        with _damage_named(path):
+            labels[start : rows.stop] = _labels(source.__getitems__(list(rows)), image, label)
         if progress is not None:
             progress(rows.stop, len(source))
     images = EncodedImages(
@@ -188,9 +190,10 @@ def _labels(records: list[dict[str, Any]], image: str, label: str) -> list[int]:
     return [int(record[label]) for record in records]
 
 
-def _sound(path: Path, action: Callable[[], Any]) -> Any:
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
     try:
-        return action()
+        yield
     except Exception as error:  # tensorflow-datasets raises nearly anything on damaged files
         raise ValueError(f"{path} is damaged: {error}") from error
 
