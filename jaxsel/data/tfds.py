@@ -59,10 +59,10 @@ def tfds(
     features: Any = builder.info.features
     split = _split(name, list(builder.info.splits), split)
     image, label = _keys(name, features, library.features)
-    decoders: Any = {image: library.decode.SkipDecoding()}  # pyright: ignore
+    decoders = {image: library.decode.SkipDecoding()}
     with _damage_named(path):
         _refuse_other_lengths(builder.info.splits[split], features[label])
-        source = builder.as_data_source(split, decoders=decoders)
+        source = builder.as_data_source(split, decoders=decoders)  # pyright: ignore
     labels = np.empty(len(source), np.int64)
     for start in range(0, len(source), STEP):
         rows = range(start, min(start + STEP, len(source)))
