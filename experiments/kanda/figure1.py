@@ -64,6 +64,18 @@ def figure_1a(site: SiteUnits, folder: Path) -> tuple[list[Number], Drawing]:
     return found, Drawing("figure_1a", title, sentence, details)
 
 
+MEANING = {
+    "csi": (
+        "the largest class mean of the responses less the mean of the others, divided by "
+        "their sum; 0 where all classes are alike, 1 where one class alone is responded to"
+    ),
+    "sparseness": (
+        "one less the squared sum of the N responses over N times the sum of their squares, "
+        "divided by 1 - 1/N; 0 where all images are responded to alike, 1 where only one is"
+    ),
+}
+
+
 def figure_1bc(
     measured: Mapping[str, SiteUnits],
     metric: str,
@@ -102,7 +114,7 @@ def figure_1bc(
     plotting.save(figure, folder / f"figure_1{letter}")
     (n_classes,) = {len(site.responses.class_counts) for site in measured.values()}
     sentence = (
-        f"How many units have which {name}. The medians of AlexNet's fc6 and fc7 are "
+        f"How many units have which {name}: {MEANING[metric]}. The medians of AlexNet's fc6 and fc7 are "
         f"{' and '.join(paper.MEDIAN[metric].values())} in the paper, with 1,000 classes "
         f"instead of {n_classes}."
     )
