@@ -12,7 +12,6 @@ another preprocessing is asked for; the result says which it was. An image that 
 decoded ends the run, or is left out, counted and named.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 from jaxsel.evaluation import Evaluation, evaluate
 from jaxsel.report import environment
+from ports.download import file_sha256
 
 from . import cli
 from .weights import described, network_and_images
@@ -94,7 +94,7 @@ def main(config: Config) -> None:
             "preprocess_recorded": recorded,
             "data": described(config.data),
             "split": config.split,
-            "labels_sha256": None if config.labels is None else sha256(config.labels),
+            "labels_sha256": None if config.labels is None else file_sha256(config.labels),
             "corrupt": list(loaded.corrupt),
             "weights_sha256": loaded.manifest.get("sha256"),
             "environment": environment(),
@@ -111,11 +111,6 @@ def write(path: Path, text: str) -> None:
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise OSError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def sha256(path: Path) -> str:
-    """The checksum of a small file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def left_out(corrupt: tuple[str, ...]) -> str:

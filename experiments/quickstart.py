@@ -14,7 +14,6 @@ seconds on two cores. The same settings on the same machine give the same bytes.
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +26,7 @@ from jaxsel.data import Dataset
 from jaxsel.evaluation import best_images, evaluate
 from jaxsel.folders import finished_folder
 from jaxsel.training import fit
+from ports.download import file_sha256
 
 from . import cli
 from .kanda import figure1, figure6, figures2to5, measure
@@ -159,7 +159,7 @@ def ported(config: Config, bars: rich.progress.Progress) -> tuple[Any, Dataset, 
         "images": {"test": len(images)},
         "corrupt": list(corrupt),
         "weights": {key: manifest.get(key) for key in ("source", "sha256", "settings")},
-        "data_sha256": file_sha256(config.data),
+        "data_sha256": data_sha256(config.data),
         "introduction": (
             f"The network {manifest['network']} has the weights of {manifest.get('source')}. "
             f"The test images are the {len(images):,} of the data ({kind}){without}, "
@@ -225,14 +225,10 @@ def analyse(
     write_result(folder, settings, facts, measured, numbers, table, drawings)
 
 
-def file_sha256(source: str) -> str | None:
+def data_sha256(source: str) -> str | None:
     """Checksum of an npz file; None for other sources."""
     kind, _, place = source.partition(":")
-    if kind != "npz":
-        return None
-    path = Path(place).expanduser()
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return file_sha256(Path(place).expanduser()) if kind == "npz" else None
 
 
 def next_run(parent: Path, name: str) -> Path:
