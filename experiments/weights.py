@@ -81,8 +81,8 @@ def network_and_images(
             images, None if bars is None else cli.counting(bars, "finding corrupt images")
         )
     model = models.load(weights)
-    if not source.startswith(("digits", "npz:")):  # their classes have numbers only
-        images = of_its_classes(model, images, source)
+    if images.class_names != tuple(map(str, range(len(images.class_names)))):
+        images = of_its_classes(model, images, source)  # more than numbers
     return NetworkAndImages(model, images, manifest, name, corrupt)
 
 

@@ -114,7 +114,8 @@ def figure_1bc(
     plotting.save(figure, folder / f"figure_1{letter}")
     (n_classes,) = {len(site.responses.class_counts) for site in measured.values()}
     sentence = (
-        f"How many units have which {name}: {MEANING[metric]}. The medians of AlexNet's fc6 and fc7 are "
+        f"How many units have which {name}: {MEANING[metric]}. "
+        f"The medians of AlexNet's fc6 and fc7 are "
         f"{' and '.join(paper.MEDIAN[metric].values())} in the paper, with 1,000 classes "
         f"instead of {n_classes}."
     )
