@@ -22,28 +22,19 @@ from jaxsel.report import environment
 from ports.download import file_sha256
 
 from . import cli
-from .weights import described, network_and_images
+from .weights import ImageFlags, described, network_and_images
 
 SHOWN = 5  # names of corrupt images on the screen; the file has all
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ImageFlags):
     """What is evaluated."""
 
     weights: Path
     """checkpoint folder that `python -m ports` wrote"""
     data: str
     """digits, npz:PATH, folder:PATH, tfds:NAME or imagenet-val:PATH"""
-    split: str | None = None
-    """part of the data, such as train or test, where it has several"""
-    labels: Path | None = None
-    """synset of every image of imagenet-val, a line each, instead of the published list"""
-    preprocess: str | None = None
-    """instead of what the checkpoint records: torchvision, caffe, warp, warp_torchvision,
-    cifar10_resnet, lenet5, unit_range or sixteenths"""
-    skip_corrupt: bool = False
-    """leave out images that cannot be decoded (all are looked at first) instead of stopping"""
     batch_size: int = 128
     """images at a time; no result depends on it beyond the last bits"""
     out: Path | None = None
@@ -57,15 +48,7 @@ def main(config: Config) -> None:
     if config.out is not None and config.out.is_dir():
         raise IsADirectoryError(f"{config.out} is a folder: --out takes the name of a file")
     with cli.progress() as bars:
-        loaded = network_and_images(
-            config.weights,
-            config.data,
-            config.split,
-            config.preprocess,
-            labels=config.labels,
-            skip_corrupt=config.skip_corrupt,
-            bars=bars,
-        )
+        loaded = network_and_images(config.weights, config.data, config, bars)
         bar = bars.add_task("images", total=len(loaded.images))
         evaluation = evaluate(
             loaded.model,

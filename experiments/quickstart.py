@@ -32,7 +32,7 @@ from . import cli
 from .kanda import figure1, figure6, figures2to5, measure
 from .kanda.result import write_result
 from .kanda.table1 import table_1
-from .weights import described, network_and_images
+from .weights import ImageFlags, described, network_and_images
 
 N_BEST = 5  # images per class in the set of best images, as in the paper
 SPLIT = (0.60, 0.15, 0.25)  # train, validation, test
@@ -43,19 +43,11 @@ TRAINED = "alexnet_digits"
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(ImageFlags):
     """Settings of the quickstart."""
 
     data: str = "digits"
     """digits, npz:PATH, folder:PATH, tfds:NAME or imagenet-val:PATH"""
-    split: str | None = None
-    """part of the data, such as test"""
-    preprocess: str | None = None
-    """instead of the preprocessing that the checkpoint records"""
-    labels: Path | None = None
-    """synset of every image of imagenet-val, a line each, instead of the published list"""
-    skip_corrupt: bool = False
-    """leave out images that cannot be decoded (all are looked at first) instead of stopping"""
     weights: Path | None = None
     """checkpoint written by python -m ports; without it, a network is trained on the digits"""
     sites: tuple[str, ...] | None = None
@@ -140,15 +132,7 @@ def trained(config: Config, progress) -> tuple[Any, Dataset, dict[str, Any]]:
 def ported(config: Config, bars: rich.progress.Progress) -> tuple[Any, Dataset, dict[str, Any]]:
     """A network from a checkpoint, and the images it is analysed on."""
     assert config.weights is not None
-    loaded = network_and_images(
-        config.weights,
-        config.data,
-        config.split,
-        config.preprocess,
-        labels=config.labels,
-        skip_corrupt=config.skip_corrupt,
-        bars=bars,
-    )
+    loaded = network_and_images(config.weights, config.data, config, bars)
     sites_in_focus(config, loaded.model)
     manifest, images, corrupt = loaded.manifest, loaded.images, loaded.corrupt
     kind = described(config.data) + (f", split {config.split}" if config.split else "")

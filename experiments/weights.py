@@ -16,6 +16,21 @@ from jaxsel.forward import forward
 from . import cli
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImageFlags:
+    """Flags of every experiment that shows images to a network."""
+
+    split: str | None = None
+    """part of the data, such as train or test, where it has several"""
+    labels: Path | None = None
+    """synset of every image of imagenet-val, a line each, instead of the published list"""
+    preprocess: str | None = None
+    """instead of what the checkpoint records: torchvision, caffe, warp, warp_torchvision,
+    cifar10_resnet, lenet5, unit_range or sixteenths"""
+    skip_corrupt: bool = False
+    """leave out images that cannot be decoded (all are looked at first) instead of stopping"""
+
+
 @dataclass(frozen=True)
 class NetworkAndImages:
     """What an experiment works on.
@@ -38,23 +53,16 @@ class NetworkAndImages:
 def network_and_images(
     weights: Path,
     source: str,
-    split: str | None = None,
-    preprocess: str | None = None,
-    *,
-    labels: Path | None = None,
-    skip_corrupt: bool = False,
-    bars: rich.progress.Progress | None = None,
+    flags: ImageFlags,
+    bars: rich.progress.Progress,
 ) -> NetworkAndImages:
     """A checked network, and a data set preprocessed as its manifest says.
 
     Args:
         weights: the checkpoint's folder.
         source: as in `jaxsel.data.load`.
-        split: as in `jaxsel.data.load`.
-        preprocess: instead of what the manifest records, one of `PREPROCESS`.
-        labels: as in `jaxsel.data.load`.
-        skip_corrupt: leave out images that cannot be decoded; without it they end the run.
-        bars: where progress is shown, if anywhere.
+        flags: which of the images, and what they go through.
+        bars: where progress is shown.
 
     Raises:
         ValueError: an unknown preprocessing, a checkpoint that does not match its manifest,
@@ -62,23 +70,23 @@ def network_and_images(
         FileNotFoundError, KeyError: see `jaxsel.data.load`.
     """
     manifest = checkpoint.read_manifest(weights)
-    name = preprocess or manifest.get("preprocess")
+    name = flags.preprocess or manifest.get("preprocess")
     if name not in PREPROCESS:
-        asks = "you ask" if preprocess else f"{weights} asks"
+        asks = "you ask" if flags.preprocess else f"{weights} asks"
         raise ValueError(
             f"{asks} for the preprocessing {name!r}: possible are {', '.join(PREPROCESS)}"
         )
     images = data.load(
         source,
-        split=split,
+        split=flags.split,
         preprocess=PREPROCESS[name],
-        labels=labels,
-        progress=None if bars is None else cli.counting(bars, "finding images"),
+        labels=flags.labels,
+        progress=cli.counting(bars, "finding images"),
     )
     corrupt: tuple[str, ...] = ()
-    if skip_corrupt:
+    if flags.skip_corrupt:
         images, corrupt = data.without_corrupt(
-            images, None if bars is None else cli.counting(bars, "finding corrupt images")
+            images, cli.counting(bars, "finding corrupt images")
         )
     model = models.load(weights)
     if images.class_names != tuple(map(str, range(len(images.class_names)))):

@@ -135,7 +135,7 @@ def test_real_networks_get_as_many_images_right_as_was_counted(data_folder, tmp_
     name, correct = REAL[file]
     port([name, "--file", str(data_folder / file), "--out", str(tmp_path / "net")])
     images = data_folder / "cifar10/lossless_subset.npz"
-    config = Config(tmp_path / "net", f"npz:{images}", "test", out=tmp_path / "out.json")
+    config = Config(tmp_path / "net", f"npz:{images}", split="test", out=tmp_path / "out.json")
     main(config)
     found = json.loads((tmp_path / "out.json").read_text())
     assert (found["images"], found["correct"]) == (932, correct)
@@ -433,7 +433,7 @@ def test_a_real_network_gets_as_many_images_right_from_every_source(
     port([name, "--file", str(data_folder / file), "--out", str(tmp_path / "net")])
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     source = store(tmp_path, *real_images)
-    main(Config(tmp_path / "net", source, "test", out=tmp_path / "out.json"))
+    main(Config(tmp_path / "net", source, split="test", out=tmp_path / "out.json"))
     found = json.loads((tmp_path / "out.json").read_text())
     assert (found["images"], found["correct"]) == (932, correct)
     assert found["data"] == source.removesuffix(f":{tmp_path}")
