@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from .forward import forward
 from .sites import Activation, Model
+from .stages import evaluated
 
 
 def whole(activation: Activation) -> Activation:
@@ -128,7 +129,10 @@ def _forward32(model, images, sites, read):
 
 @partial(jax.jit, static_argnames=("sites", "read"))
 def _forward64(model, images, sites, read):
-    return _forward32(in_float64(model), images, sites, read)
+    def run(model, images):
+        return _forward32(in_float64(model), images, sites, read)
+
+    return evaluated(run)(model, images)
 
 
 @partial(jax.jit, static_argnames="sites")
@@ -138,4 +142,7 @@ def _activations32(model, images, sites):
 
 @partial(jax.jit, static_argnames="sites")
 def _activations64(model, images, sites):
-    return _activations32(in_float64(model), images, sites)
+    def run(model, images):
+        return _activations32(in_float64(model), images, sites)
+
+    return evaluated(run)(model, images)

@@ -57,6 +57,7 @@ def effects(
     i: Array,
     e: Float[Array, "units outputs"],
     size: Float[Array, " units"] | None = None,
+    roundoff: float | None = None,
 ) -> tuple[Array, Array, Array, Array]:
     r"""Loss change, its error, top-1 and top-5 change of image i, one of each per unit.
 
@@ -73,6 +74,8 @@ def effects(
         e: exactly 0 for the label; more outputs than there are classes count for nothing.
         size: of the terms that each unit's e are the sums of: their roundings are relative
             to it. By default to the largest |e|.
+        roundoff: relative error of these terms, where e is kept more exactly than it was
+            computed.
     """
     kind, n_outputs = e.dtype, e.shape[1]
     image = jax.tree.map(lambda array: array[i], intact)
@@ -88,6 +91,7 @@ def effects(
     loss = lax.cond(jnp.any(hard), careful, lambda _, s, __: jnp.log1p(s), e, s, hard)
 
     u, v = (float(jnp.finfo(dtype).eps) / 2 for dtype in (jnp.float64, kind))
+    v = v if roundoff is None else roundoff
     wrong_after = jnp.clip(image.wrong * (1 + grown) * jnp.exp(-loss), 0, 1)
     farthest = jnp.minimum(jnp.expm1(largest), grown + 2)
     moved = jnp.minimum(2, 2 * image.wrong * farthest * jnp.exp(-loss))

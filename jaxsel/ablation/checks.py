@@ -6,6 +6,7 @@ import numpy as np
 from ..data.dataset import Dataset
 from ..forward import forward
 from ..sites import Model
+from .ablations import Ablations
 
 
 def activation_shape(model: Model, dataset: Dataset, site: str) -> jax.ShapeDtypeStruct:
@@ -44,3 +45,26 @@ def one_per_unit(replacement: float | np.ndarray, n_units: int) -> np.ndarray:
     if not np.isfinite(values).all():
         raise ValueError("a replacement is NaN or infinite")
     return np.broadcast_to(values, (n_units,))
+
+
+def asked_for(
+    units: np.ndarray | None,
+    groups: np.ndarray | None,
+    replacement: float | np.ndarray,
+    n_units: int,
+    site: str,
+) -> Ablations:
+    """The ablations of units or of groups of them, of all units if neither is named."""
+    if groups is None:
+        chosen = np.arange(n_units) if units is None else np.asarray(units)
+        check_units(chosen, n_units, site)
+        return Ablations(chosen, one_per_unit(replacement, len(chosen)))
+    if units is not None:
+        raise ValueError("units and groups cannot both be asked for")
+    masks = np.asarray(groups)
+    if masks.ndim != 2 or masks.dtype != bool or not len(masks) or masks.shape[1] != n_units:
+        raise ValueError(
+            f"groups of {site} must be at least one mask of truth values, shape (groups, "
+            f"{n_units}); found {masks.dtype} of shape {masks.shape}"
+        )
+    return Ablations(masks, one_per_unit(replacement, n_units))

@@ -18,17 +18,20 @@ Images are padded to a few sizes of (rows, columns), so that few programs are co
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array
 
 from ..data.dataset import Batch
 from ..delta.loss import ROUNDINGS
+from ..delta.products import rounded, roundoff
 from ..intact import full_precision, intact_activations
 from ..sites import Model
+from .ablations import Ablations
 from .change import IntactLogits, effects, intact_logits
 from .head import Dense
 from .sizes import moving_units, pad, size_for, sizes_for
@@ -48,23 +51,25 @@ BLOCK = 128
 def dense_engine(
     model: Model,
     site: str,
-    units: Int[np.ndarray, " units"],
-    values: Float[np.ndarray, " units"],
+    ablations: Ablations,
     head: tuple[Dense, ...],
+    products: str,
 ) -> Callable[[Batch], Pass]:
     """The engine for one site: a function from a batch to the effects of its ablations.
 
     Args:
         model: as `traceable` gives it.
         site: where the units are.
-        units: their numbers.
-        values: what each unit's responses become.
+        ablations: of single units.
         head: the layers after the site, as `dense_head` finds them.
+        products: precision of the products of changes.
     """
+    units, values = (np.asarray(array) for array in ablations)
     span = _span(units, values, len(head[0].weight))
     sizes: list[list[int]] = []  # of rows and of columns, from the first batch
     first, last = head[0].weight, head[-1].weight
-    exact = len(head) == 1 or last.shape[1] <= FEW_OUTPUTS
+    full = products == "float32"
+    exact = len(head) == 1 or (last.shape[1] <= FEW_OUTPUTS and full)
     kind = np.float64 if exact else np.float32
     with jax.enable_x64(True):
         second = _aligned(jnp.asarray(last, kind))
@@ -90,10 +95,14 @@ def dense_engine(
                     reach = _reach(h, first, span, largest)
                     # What is no number is possible, so that it is not passed over.
                     possible = np.asarray(z), np.asarray(~(z + reach <= 0))
-                    jobs = _through_relu(weights, units, change, *possible, intact, sizes)
-                yield _collect(jobs, change, known_to)
+                    jobs = _through_relu(
+                        weights, units, change, *possible, intact, sizes, products
+                    )
+                yield _collect(jobs, change[: batch.n_images], known_to)
 
-        precision = f"{np.dtype(kind)} changes of {activation.dtype} values"
+        precision = (
+            f"{np.dtype(kind) if exact else products} changes of {activation.dtype} values"
+        )
         return Pass(np.asarray(logits), precision, blocks())
 
     return run
@@ -162,7 +171,9 @@ def _power16(x: Array) -> Array:
 Job = tuple[int, np.ndarray, tuple[Array, ...]]  # image, moving units, their effects
 
 
-def _through_relu(weights, units, change, z, possible, intact, sizes) -> Iterator[Job]:
+def _through_relu(
+    weights, units, change, z, possible, intact, sizes, products
+) -> Iterator[Job]:
     """Dense, ReLU, Dense: one product per image over moving rows and possible columns."""
     images = list(moving_units(change, MOST_ROWS))
     columns = [np.flatnonzero(row) for row in possible]
@@ -187,7 +198,7 @@ def _through_relu(weights, units, change, z, possible, intact, sizes) -> Iterato
                 *(columns[i], np.minimum(at, 0), -np.maximum(at, 0)),
                 fill=(0, -np.inf, 0),
             )
-            yield i, moving, _relu_image(*weights, *rows, *found, intact, i)
+            yield i, moving, _relu_image(*weights, *rows, *found, intact, i, products)
 
 
 def _to_logits(weight, units, change, intact, sizes) -> Iterator[Job]:
@@ -201,8 +212,10 @@ def _to_logits(weight, units, change, intact, sizes) -> Iterator[Job]:
         yield i, moving, _logit_image(weight, rows, d, intact, i)
 
 
-@jax.jit
-def _relu_image(first, second, spread, rows, d, columns, low, high, intact: IntactLogits, i):
+@partial(jax.jit, static_argnames="products")
+def _relu_image(
+    first, second, spread, rows, d, columns, low, high, intact: IntactLogits, i, products
+):
     """Effects of the moving rows of image i."""
     gathered = first.at[rows[:, None], columns].get(mode="promise_in_bounds")
     gathered = lax.optimization_barrier(gathered)  # apart, both loops are faster on CPU
@@ -212,8 +225,12 @@ def _relu_image(first, second, spread, rows, d, columns, low, high, intact: Inta
     gathered = second.at[columns].get(mode="promise_in_bounds")
     # Less the label's weights before the product, not its change after: two to four times
     # as exact.
-    e = hidden @ (gathered - gathered[:, intact.label[i]][:, None])
-    return effects(intact, i, e, size)
+    apart = gathered - gathered[:, intact.label[i]][:, None]
+    if products == "float32":
+        return effects(intact, i, hidden @ apart, size)
+    operands = (rounded(operand, products) for operand in (hidden, apart))
+    e = jnp.matmul(*operands, precision="default", preferred_element_type=hidden.dtype)
+    return effects(intact, i, e, size, roundoff(products))
 
 
 @jax.jit
@@ -241,4 +258,4 @@ def _collect(jobs: Iterator[Job], change: np.ndarray, known_to: np.ndarray) -> B
         by_response = known_to[i] / np.abs(change[i, moving])
         error[i, moving] = found_error + by_response * np.abs(found_loss)
         top1[i, moving], top5[i, moving] = tops
-    return Block(np.arange(n_units), loss, error, top1, top5)
+    return Block(slice(0, n_images), np.arange(n_units), loss, error, top1, top5)

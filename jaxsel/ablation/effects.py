@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class Baseline:
 
 @dataclass(frozen=True, eq=False)
 class UnitEffects:
-    """What the ablation of each unit of a site changes.
+    """What the ablation of each unit, or group of units, of a site changes.
 
     Attributes:
         site: where the units are.
@@ -40,8 +40,9 @@ class UnitEffects:
         per_image: loss change of every pair, a memory-mapped float32 file; None unless
             asked for.
         engine: how the changes were computed.
-        precision: of the products.
+        precision: of the changes and of what they are changes of.
         replacement: what the ablated responses were set to.
+        groups: the masks, where groups of units were ablated; `units` then numbers them.
     """
 
     site: str
@@ -54,7 +55,8 @@ class UnitEffects:
     per_image: Float[np.ndarray, "images units"] | None
     engine: str
     precision: str
-    replacement: float | Float[np.ndarray, " units"]
+    replacement: float | Float[np.ndarray, " _"]
+    groups: Bool[np.ndarray, "units _"] | None = None
 
     def total(self) -> Float[np.ndarray, " units"]:
         """Loss change of each unit over all images, nats."""

@@ -10,28 +10,21 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
 
 from ..data.dataset import Batch
-from ..delta.loss import (
-    ROUNDINGS,
-    cross_entropy_change,
-    cross_entropy_change_error,
-    label_rank,
-)
+from ..delta.channel import OneChannel
 from ..delta.transform import delta
 from ..intact import full_precision, in_float64, intact_pass
 from ..sites import Model, replaced
+from .ablations import Ablations, change_by
+from .judged import judged
 from .sums import Block, Pass
+
+F32 = np.float32
 
 
 def generic_pass(
-    model: Model,
-    batch: Batch,
-    site: str,
-    units: Int[np.ndarray, " units"],
-    values: Float[np.ndarray, " units"],
-    chunk: int,
+    model: Model, batch: Batch, site: str, ablations: Ablations, chunk: int, products: str
 ) -> Pass:
     """The intact logits of a batch, and the effects of its ablations chunk by chunk.
 
@@ -39,22 +32,24 @@ def generic_pass(
         model: as `traceable` gives it.
         batch: images and labels.
         site: where the units are.
-        units: their numbers.
-        values: what each unit's responses become.
-        chunk: units at a time.
+        ablations: units or groups of them.
+        chunk: ablations at a time.
+        products: precision of the products of changes.
     """
     logits, activations = intact_pass(model, batch.images, (site,))
     exact, activation = _same_precision(logits, activations[site])
-    known = (model, batch.images, batch.labels, exact, activation)
+    known = (model, batch.images, batch.labels, exact, activation, ablations)
+    n, n_ablations = batch.n_images, len(ablations.units)
 
     def blocks() -> Iterator[Block]:
-        for start in range(0, len(units), chunk):
-            rows = np.arange(start, min(start + chunk, len(units)))
-            padded = np.resize(rows, chunk)
-            found = _changes(*known, units[padded], values[padded], site)
-            yield Block(rows, *(np.asarray(array)[: len(rows)].T for array in found))
+        for start in range(0, n_ablations, chunk):
+            rows = np.arange(start, min(start + chunk, n_ablations))
+            found = _changes(*known, np.resize(rows, chunk), site, products)
+            yield Block(
+                slice(0, n), rows, *(np.asarray(array)[: len(rows), :n].T for array in found)
+            )
 
-    return Pass(np.asarray(logits), f"float32 changes of {exact.dtype} values", blocks())
+    return Pass(np.asarray(logits), f"{products} changes of {exact.dtype} values", blocks())
 
 
 def _same_precision(logits: jax.Array, activation: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -64,18 +59,20 @@ def _same_precision(logits: jax.Array, activation: jax.Array) -> tuple[jax.Array
     return logits.astype(np.float32), activation.astype(np.float32)
 
 
-def _changes(model, images, labels, logits, activation, units, values, site):
+def _changes(model, images, labels, logits, activation, ablations, rows, site, products):
     """`_traced_changes` in the precision of the intact pass."""
     exact = logits.dtype == np.float64
     with full_precision(), jax.enable_x64(exact):
         if exact:
             images = np.asarray(images, np.float64)
-        return _traced_changes(model, images, labels, logits, activation, units, values, site)
+        return _traced_changes(
+            model, images, labels, logits, activation, ablations, rows, site, products
+        )
 
 
-@partial(jax.jit, static_argnames="site")
-def _traced_changes(model, images, labels, logits, activation, units, values, site):
-    """Loss change, its error, top-1 and top-5 change, each `(units, images)`.
+@partial(jax.jit, static_argnames=("site", "products"))
+def _traced_changes(model, images, labels, logits, activation, ablations, rows, site, products):
+    """Loss change, its error, top-1 and top-5 change, each `(ablations, images)`.
 
     In float32 throughout, a unit whose small response just crosses a threshold after it
     would be known to a few digits only.
@@ -86,31 +83,13 @@ def _traced_changes(model, images, labels, logits, activation, units, values, si
     def after(replaced_activation):
         return model(images, replaced(site, replaced_activation))
 
-    before, largest = label_rank(logits, labels), _largest(activation)
-    tolerance = ROUNDINGS * float(jnp.finfo(jnp.float32).eps) / 2
+    def of_ablation(at):
+        moved = change_by(ablations, at, activation)
+        if isinstance(moved, OneChannel):
+            own, moved = moved.change, moved.whole(activation.shape)
+        else:
+            own = moved
+        change = delta(after, strict=True, products=products)(activation, moved.astype(F32))
+        return judged(logits, labels, activation, own, change, products)
 
-    def of_unit(unit, value):
-        ablated = jnp.arange(activation.shape[-1]) == unit
-        moved = jnp.where(ablated, value - activation, 0).astype(jnp.float32)
-        change = delta(after, strict=True)(activation, moved)
-        loss_change = cross_entropy_change(logits, labels, change)
-        rank = label_rank(logits, labels, change, tolerance=tolerance)
-        # A response is known to some roundings of the largest one; its own relative error
-        # goes straight into its effect.
-        own = _largest(value - activation[..., unit])
-        known_to = ROUNDINGS * float(jnp.finfo(activation.dtype).eps) / 2 * largest
-        by_response = (known_to / jnp.where(own == 0, 1, own)).astype(jnp.float32)
-        return (
-            loss_change,
-            cross_entropy_change_error(logits, labels, change)
-            + by_response * jnp.abs(loss_change),
-            (rank < 1).astype(jnp.int8) - (before < 1).astype(jnp.int8),
-            (rank < 5).astype(jnp.int8) - (before < 5).astype(jnp.int8),
-        )
-
-    return jax.vmap(of_unit)(units, values)
-
-
-def _largest(activation: jax.Array) -> jax.Array:
-    """The largest magnitude in each image's activation."""
-    return jnp.abs(activation).max(axis=tuple(range(1, activation.ndim)))
+    return jax.vmap(of_ablation)(rows)

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import Jaxpr, Literal
 from jaxtyping import Array, Float
 
-from ..delta.transform import NESTED
+from ..delta.transform import nested
 from ..sites import Model, replaced
 
 
@@ -110,15 +110,12 @@ def _follow(jaxpr: Jaxpr, consts: Any, operands: list[Any]) -> list[Any]:
         if not eqn.outvars:  # a print
             continue
         inputs = [read(var) for var in eqn.invars]
-        inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+        inner = nested(eqn)
         flows = any(isinstance(one, _Flow) for one in inputs)
         if not flows:
             outputs = _lazily(eqn, inputs)
-        elif eqn.primitive.name in NESTED and inner is not None:
-            closed = isinstance(inner, ClosedJaxpr)
-            outputs = _follow(
-                inner.jaxpr if closed else inner, inner.consts if closed else (), inputs
-            )
+        elif inner is not None:
+            outputs = _follow(inner.jaxpr, inner.consts, inputs)
         else:
             outputs = [_through(eqn, inputs)]
         known |= dict(zip(eqn.outvars, outputs, strict=True))

@@ -8,9 +8,10 @@ from jaxtyping import Float, Int, Shaped
 
 
 class Block(NamedTuple):
-    """The effects of some units on every image of a batch.
+    """The effects of some units on some images of a batch, which count.
 
     Attributes:
+        images: which of the batch.
         units: which of those asked for, by position.
         change: of the loss, nats.
         error: estimate of the rounding error of the change.
@@ -18,6 +19,7 @@ class Block(NamedTuple):
         top5: likewise.
     """
 
+    images: slice
     units: Int[np.ndarray, " units"]
     change: Float[np.ndarray, "images units"]
     error: Float[np.ndarray, "images units"]
@@ -31,7 +33,7 @@ class Pass(NamedTuple):
     Attributes:
         logits: of the intact network.
         precision: of the changes and of what they are changes of.
-        blocks: every unit once, computed as they are asked for.
+        blocks: every unit on every image once, computed as they are asked for.
     """
 
     logits: Float[np.ndarray, "images classes"]
@@ -48,16 +50,16 @@ class Sums:
         )
         self.error = np.zeros(n_units)
 
-    def add(self, block: Block, labels: Int[np.ndarray, " counted"]) -> None:
-        """Count in some units; the images that count come first."""
-        n, units = len(labels), block.units
-        self.error[units] += block.error[:n].sum(axis=0, dtype=np.float64)
+    def add(self, block: Block, labels: Int[np.ndarray, " images"]) -> None:
+        """Count in some units on some images, whose labels these are."""
+        units = block.units
+        self.error[units] += block.error.sum(axis=0, dtype=np.float64)
         for total, values in (
             (self.loss_change, block.change),
             (self.top1_change, block.top1),
             (self.top5_change, block.top5),
         ):
-            present, sums = class_sums(values[:n], labels)
+            present, sums = class_sums(values, labels)
             total[np.ix_(present, units)] += sums
 
 

@@ -9,18 +9,23 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from ..data.dataset import Dataset
+from ..delta.products import check_precision
+from ..evaluation import judge
 from ..intact import full_precision, traceable
 from ..sites import Model
 from .baseline import BaselineSums
-from .checks import activation_shape, check_units, one_per_unit
+from .channel import channel_engine
+from .checks import activation_shape, asked_for
 from .dense import dense_engine
 from .effects import UnitEffects
 from .generic import generic_pass
 from .head import dense_head
 from .sums import Sums
+
+ENGINES = ("dense", "channel", "generic")
 
 
 def ablate_units(
@@ -29,14 +34,16 @@ def ablate_units(
     site: str,
     *,
     units: Int[np.ndarray, " units"] | None = None,
+    groups: Bool[np.ndarray, "groups units"] | None = None,
     replacement: float | Float[np.ndarray, " units"] = 0.0,
+    precision: str = "float32",
     per_image: Path | None = None,
     batch_size: int = 256,
-    chunk: int = 32,
+    chunk: int | None = None,
     engine: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> UnitEffects:
-    """Take away each unit of a site in turn and say what it changes, exactly.
+    """Take away each unit of a site in turn, or each group of units, and say what it changes.
 
     Ablating a unit sets its response (its whole map, in a convolution) to `replacement` at
     the site, after the ReLU. The change of the loss is propagated (`delta`), not found by
@@ -47,23 +54,32 @@ def ablate_units(
         dataset: images and labels.
         site: where the units are.
         units: which of them; all by default.
+        groups: instead, units that are taken away together: one mask per group, True is
+            ablated.
         replacement: 0, another number, or one value per unit (mean ablation), in the units
-            of the activation.
+            of the activation: one for each of `units`; for groups one for each of the site.
+        precision: of the products that the *changes* are made of: `float32`, or for speed
+            `tensorfloat32` or `bfloat16` (on CPU as exact as these, but no faster). The
+            intact network stays as exact as it is.
         per_image: a `.npy` file to write the loss change of every pair to, 4 bytes each.
         batch_size: images at a time.
-        chunk: units at a time in the generic engine. Memory grows with `batch_size * chunk`
-            times the largest activation after the site.
-        engine: `dense` for a site that one or two dense layers follow, `generic` for any;
-            by default the fastest that fits.
+        chunk: in the channel engine pairs (image, unit) at a time, by default what fits the
+            processor's caches; in the generic engine units at a time, 32 by default, and
+            memory grows with `batch_size * chunk` times the largest activation.
+        engine: `dense` where one or two dense layers follow, `channel` and `generic`
+            anywhere. By default `dense` where it fits, otherwise `channel` for maps and
+            `generic` for vectors. What the first two make of an image must not depend on the
+            other images of its batch.
         progress: called with the number of pairs (image, unit) done.
 
     Returns:
-        Sums per unit and class. Where a response already equals the replacement, the pair
-        changes nothing, exactly. Batch size and chunk change the last bits at most.
+        Sums per unit (or group) and class. Where a response already equals the replacement,
+        the pair changes nothing, exactly. Batch size and chunk change the last bits at most.
 
     Raises:
         KeyError: a site that this network does not have.
-        ValueError: a unit that the site does not have, replacements that do not fit, labels
+        ValueError: a unit that the site does not have, units and groups at once,
+            replacements that do not fit, a precision or an engine that there is not, labels
             that the network has no logit for, a network in bfloat16, an operation after the
             site that `delta` has no rule for (the message lists those it has).
         FloatingPointError: a loss change that is NaN or infinite.
@@ -73,59 +89,69 @@ def ablate_units(
     >>> ablate_units(model, dataset, "all").loss_change[:, 0].round(3).tolist()
     [0.62, -0.38]
     """
-    if chunk < 1:
+    if chunk is not None and chunk < 1:
         raise ValueError(f"chunk must be at least 1; found {chunk}")
-    if engine not in (None, "dense", "generic"):
-        raise ValueError(f"engine must be dense or generic; found {engine!r}")
+    if engine not in (None, *ENGINES):
+        raise ValueError(f"engine must be {', '.join(ENGINES)} or None; found {engine!r}")
+    check_precision(precision)
     activation = activation_shape(model, dataset, site)
-    n_units = activation.shape[-1]
-    chosen = np.arange(n_units) if units is None else np.asarray(units)
-    check_units(chosen, n_units, site)
-    values = one_per_unit(replacement, len(chosen))
+    ablations = asked_for(units, groups, replacement, activation.shape[-1], site)
+    n = len(ablations.units)
     network = traceable(model)
-    with full_precision():  # a weight may be a product itself
-        head = dense_head(model, dataset.inputs(slice(0, 1)), site, activation)
+    head = None
+    if groups is None:
+        with full_precision():  # a weight may be a product itself
+            head = dense_head(model, dataset.inputs(slice(0, 1)), site, activation)
     if engine == "dense" and head is None:
         raise ValueError(
             f"the dense engine is for one or two dense layers with a ReLU between them after "
-            f"the site: more or something else follows {site}"
+            f"the site, and single units: more or something else follows {site}"
         )
-    if head is None or engine == "generic":
-        name, chunk = "generic", min(chunk, len(chosen))
-        run = partial(
-            generic_pass, network, site=site, units=chosen, values=values, chunk=chunk
-        )
+    if engine is None:
+        maps = len(activation.shape) > 2
+        engine = "dense" if head is not None else "channel" if maps else "generic"
+    if engine == "dense":
+        assert head is not None
+        run = dense_engine(network, site, ablations, head, precision)
+    elif engine == "channel":
+        image = dataset.inputs(slice(0, 1)).shape[1:]
+        run = channel_engine(network, site, ablations, image, chunk, precision)
     else:
-        name, run = "dense", dense_engine(network, site, chosen, values, head)
+        settings = {"chunk": min(chunk or 32, n), "products": precision}
+        run = partial(generic_pass, network, site=site, ablations=ablations, **settings)
+    names = np.arange(n) if groups is not None else np.asarray(ablations.units)
     n_classes = len(dataset.class_names)
-    intact, sums = BaselineSums(n_classes), Sums(len(chosen), n_classes)
+    intact, sums = BaselineSums(n_classes), Sums(n, n_classes)
     precisions = set()
-    with _pair_file(per_image, (len(dataset), len(chosen))) as pairs:
+    with _pair_file(per_image, (len(dataset), n)) as pairs:
         for batch in dataset.batches(batch_size):
             found = run(batch)
-            intact.add(found.logits, batch)
             precisions.add(found.precision)
-            images = slice(batch.start, batch.start + batch.n_images)
             done = 0
             for block in found.blocks:
-                change = block.change[: batch.n_images]
-                _refuse_no_number(change, chosen[block.units], site)
-                sums.add(block, batch.labels[: batch.n_images])
+                labels = batch.labels[: batch.n_images][block.images]
+                if not np.isfinite(block.change).all():
+                    judge(found.logits[block.images], labels, batch.start + block.images.start)
+                    _refuse_no_number(block.change, names[block.units], site)
+                sums.add(block, labels)
                 if pairs is not None:
-                    pairs[images, block.units] = change
-                done += len(block.units) * batch.n_images
+                    at = slice(batch.start, batch.start + batch.n_images)
+                    pairs[at][block.images, block.units] = block.change
+                done += block.change.size
                 if progress is not None:
-                    progress(images.start * len(chosen) + done)
+                    progress(batch.start * n + done)
+            intact.add(found.logits, batch)
     return UnitEffects(
         site=site,
-        units=chosen,
+        units=names,
+        groups=groups,
         loss_change=sums.loss_change.T,
         top1_change=sums.top1_change.T.astype(np.int64),
         top5_change=sums.top5_change.T.astype(np.int64),
         error=sums.error,
         baseline=intact.finish(),
         per_image=None if per_image is None else np.load(per_image, mmap_mode="r"),
-        engine=name,
+        engine=engine,
         precision=" and ".join(sorted(precisions)),
         replacement=replacement,
     )
@@ -133,10 +159,9 @@ def ablate_units(
 
 def _refuse_no_number(change: np.ndarray, units: np.ndarray, site: str) -> None:
     finite = np.isfinite(change).all(axis=0)
-    if not finite.all():
-        raise FloatingPointError(
-            f"the loss change of unit {units[~finite][0]} of {site} is NaN or infinite"
-        )
+    raise FloatingPointError(
+        f"the loss change of unit {units[~finite][0]} of {site} is NaN or infinite"
+    )
 
 
 @contextmanager

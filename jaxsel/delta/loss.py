@@ -83,6 +83,8 @@ def cross_entropy_change_error(
     logits: Float[ArrayLike, "*#batch classes"],
     labels: Int[ArrayLike, "*#batch"],
     change: Float[ArrayLike, "*batch classes"],
+    *,
+    roundoff: float | None = None,
 ) -> Float[Array, "*batch"]:
     r"""First-order estimate of the rounding error of `cross_entropy_change`.
 
@@ -101,6 +103,7 @@ def cross_entropy_change_error(
         logits: as in `cross_entropy_change`.
         labels: likewise.
         change: likewise.
+        roundoff: $v$, where the change was computed less exactly than it is kept.
 
     Returns:
         Estimates in nats, in the precision of `change`, at least 0; exactly 0 where no
@@ -118,6 +121,7 @@ def cross_entropy_change_error(
     spread = jnp.sum(jnp.abs(_weighted_expm1(log_p, p, e)), axis=-1, where=others)
     moved = jnp.where(log_growth > 1, 2, jnp.minimum(2 * spread * jnp.exp(-log_growth), 2))
     u, v = (float(jnp.finfo(array.dtype).eps) / 2 for array in (logits, e))
+    v = v if roundoff is None else roundoff
     largest = (1 + jnp.abs(logits).max(axis=-1)).astype(e.dtype)
     by_change = 2 * jnp.abs(change).max(axis=-1) * q_others
     return ROUNDINGS * ((u * largest + v) * moved + v * by_change)

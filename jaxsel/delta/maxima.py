@@ -15,16 +15,14 @@ from .step import Step, gap
 
 def maximum(step: Step) -> list[Array]:
     """max(dx - (m - x), dy - (m - y))."""
-    (x, y), (dx, dy), (m,) = step.values, step.changes, step.outputs
-    return [jnp.maximum(_less_gap(step, dx, m, x), _less_gap(step, dy, m, y))]
+    (x, y), (dx, dy) = step.values, step.changes
+    return [_larger(step.narrow(gap(x, y)), dx, dy)]
 
 
 def minimum(step: Step) -> list[Array]:
     """-max(-x, -y)."""
-    (x, y), (dx, dy), (m,) = step.values, step.changes, step.outputs
-    return [
-        -jnp.maximum(_less_gap(step, _minus(dx), -m, -x), _less_gap(step, _minus(dy), -m, -y))
-    ]
+    (x, y), (dx, dy) = step.values, step.changes
+    return [-_larger(step.narrow(gap(y, x)), _minus(dx), _minus(dy))]
 
 
 def clamp(step: Step) -> list[Array]:
@@ -98,6 +96,15 @@ def _less_gap(step: Step, d: Array | None, m: Array, x: Array) -> Array:
     """d - (m - x), the gap taken between values as exact as they are."""
     behind = step.narrow(gap(m, x))
     return 0 - behind if d is None else d - behind
+
+
+def _larger(lead: Array, dx: Array | None, dy: Array | None) -> Array:
+    """The change of max(x, y) from the gap x - y: nothing else has to be kept of both."""
+    of_x, of_y = (
+        0 - jnp.maximum(behind, 0) if d is None else d - jnp.maximum(behind, 0)
+        for d, behind in ((dx, -lead), (dy, lead))
+    )
+    return jnp.maximum(of_x, of_y)
 
 
 def _minus(d: Array | None) -> Array | None:

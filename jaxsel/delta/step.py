@@ -6,6 +6,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .products import PRODUCTS, rounded
+
 
 class Step:
     """A primitive, its operands before the change, and what each of them changes by.
@@ -16,9 +18,17 @@ class Step:
         changes: what each operand changes by; None for one that does not. A truth value or
             an integer has no change: here stands its new value.
         dtype: precision of the changes, that of the values or lower; None if none moves.
+        products: precision of the operands of products.
     """
 
-    def __init__(self, eqn: Any, operands: list[tuple[Any, Any]], precision: Any):
+    def __init__(
+        self,
+        eqn: Any,
+        operands: list[tuple[Any, Any]],
+        precision: Any,
+        products: str = "float32",
+    ):
+        self.products = products
         self.primitive = eqn.primitive
         self.params = eqn.params
         self.values = [x for x, _ in operands]
@@ -52,7 +62,11 @@ class Step:
         params = self.params | params
         if params.get("preferred_element_type") is not None:
             params["preferred_element_type"] = self.dtype
-        return self._bind(params, [self.narrow(operand) for operand in operands])
+        narrow = [self.narrow(operand) for operand in operands]
+        if self.products != "float32" and self.primitive.name in PRODUCTS:
+            narrow = [rounded(operand, self.products) for operand in narrow]
+            params |= {"precision": None, "preferred_element_type": self.dtype}
+        return self._bind(params, narrow)
 
     def narrow(self, operand: Any) -> Any:
         """An array in the precision of the changes; truth values and integers as they are."""

@@ -6,13 +6,15 @@ carries, beside every value, its change, with one rule per primitive (`rules.py`
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
+from .channel import OneChannel, mixed, narrowed, the_channel
+from .products import check_precision
 from .rules import RULES
 from .step import Step, is_real
 
@@ -28,7 +30,17 @@ NESTED = {
 }
 
 
-def delta(f: Callable[[Any], Any], *, strict: bool = False) -> Callable[[Any, Any], Any]:
+def nested(eqn: Any) -> ClosedJaxpr | None:
+    """The function that an equation only holds, if it is such a one."""
+    inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+    if eqn.primitive.name not in NESTED or inner is None:
+        return None
+    return inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
+
+
+def delta(
+    f: Callable[[Any], Any], *, strict: bool = False, products: str = "float32"
+) -> Callable[[Any, Any], Any]:
     """The change of a function's value for a finite change of its argument.
 
     `delta(f)(x, dx)` is `f(x + dx) - f(x)` with a relative error of a few roundings of the
@@ -39,6 +51,8 @@ def delta(f: Callable[[Any], Any], *, strict: bool = False) -> Callable[[Any, An
         f: any JAX function of one argument, a tree of arrays; its value is a tree of
             floating-point arrays.
         strict: refuse a primitive without a rule instead of falling back.
+        products: what the operands of matrix products and convolutions of changes are
+            rounded to: `float32` (not at all), `tensorfloat32` or `bfloat16`.
 
     Returns:
         A function of `x` and `dx`: trees of the same structure and shapes. A leaf of `dx`
@@ -53,7 +67,7 @@ def delta(f: Callable[[Any], Any], *, strict: bool = False) -> Callable[[Any, An
 
     Raises:
         ValueError: with `strict`, a primitive without a rule, which is named; complex
-            numbers in what moves.
+            numbers in what moves; a precision that is not known.
         TypeError: `f` returns integers or truth values, or `dx` does not fit `x`.
 
     Warns:
@@ -89,19 +103,69 @@ def delta(f: Callable[[Any], Any], *, strict: bool = False) -> Callable[[Any, An
                     f"dx has a leaf {d.dtype}{list(d.shape)} where x has "
                     f"{value.dtype}{list(value.shape)}"
                 )
-        closed, shapes = jax.make_jaxpr(f, return_shape=True)(x)
         moved = [d.dtype for d in changes if d is not None]
         precision = jnp.result_type(*moved) if moved else None
-        walk = _Walk(precision, strict)
-        leaves = []
-        for value, d in walk.through(closed.jaxpr, closed.consts, values, changes):
-            if not jnp.issubdtype(value.dtype, jnp.floating):
-                raise TypeError(f"the function returns {value.dtype}: it has no change")
-            dtype = value.dtype if precision is None else precision
-            leaves.append(jnp.zeros(value.shape, dtype) if d is None else d)
-        return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+        return _walked(f, x, values, changes, _Walk(precision, strict, products))[1]
 
+    check_precision(products)
     return change
+
+
+def change_at(
+    name: str,
+    change: Callable[[jax.Array], Any],
+    f: Callable[[Any], Any],
+    *,
+    strict: bool = False,
+    products: str = "float32",
+) -> Callable[[Any], tuple[Any, Any]]:
+    """`f`, and what it changes by when a value inside it changes.
+
+    The network is walked once: what is before the value is computed once, also where a path
+    around it needs it later.
+
+    Args:
+        name: of the value, given by `jax.ad_checkpoint.checkpoint_name` inside `f`.
+        change: from the value to its change, in float32: an array or a `OneChannel`.
+        f: as in `delta`.
+        strict: likewise.
+        products: likewise.
+
+    Returns:
+        A function of `x`: the value of `f`, and its change.
+
+    >>> from jax.ad_checkpoint import checkpoint_name
+    >>> f = lambda x: jnp.square(checkpoint_name(2 * x, "double"))
+    >>> value, change = change_at("double", lambda double: -double, f, strict=True)(1.0)
+    >>> float(value), float(change)
+    (4.0, -4.0)
+    """
+
+    def walked(x: Any) -> tuple[Any, Any]:
+        values = [jnp.asarray(value) for value in jax.tree.leaves(x)]
+        walk = _Walk(jnp.dtype(jnp.float32), strict, products, {name: change})
+        return _walked(f, x, values, [None] * len(values), walk)
+
+    return walked
+
+
+def _walked(f: Callable, x: Any, values: list, changes: list, walk: "_Walk") -> tuple[Any, Any]:
+    """Value and change of a function."""
+    closed, shapes = jax.make_jaxpr(f, return_shape=True)(x)
+    before, leaves = [], []
+    for value, d in walk.through(closed.jaxpr, closed.consts, values, changes):
+        if not jnp.issubdtype(value.dtype, jnp.floating):
+            raise TypeError(f"the function returns {value.dtype}: it has no change")
+        dtype = value.dtype if walk.precision is None else walk.precision
+        before.append(value)
+        leaves.append(jnp.zeros(value.shape, dtype) if d is None else _widened(value, d))
+    structure = jax.tree.structure(shapes)
+    return jax.tree.unflatten(structure, before), jax.tree.unflatten(structure, leaves)
+
+
+def _widened(value: Any, d: Any) -> Any:
+    """A change of one channel as one of the whole array."""
+    return d.whole(value.shape) if isinstance(d, OneChannel) else d
 
 
 def _fits(d: jax.Array, value: jax.Array) -> bool:
@@ -112,10 +176,19 @@ def _fits(d: jax.Array, value: jax.Array) -> bool:
 
 
 class _Walk(NamedTuple):
-    """What holds on the whole way: precision of the changes, and whether to be strict."""
+    """What holds on the whole way.
+
+    Attributes:
+        precision: of the changes.
+        strict: whether a primitive without a rule is refused.
+        products: precision of the operands of products.
+        named: changes that begin inside, by the name of the value.
+    """
 
     precision: Any
     strict: bool
+    products: str = "float32"
+    named: Mapping[str, Callable[[jax.Array], Any]] = {}
 
     def through(
         self, jaxpr: Jaxpr, consts: Sequence[Any], values: Sequence[Any], changes: Sequence[Any]
@@ -133,22 +206,42 @@ class _Walk(NamedTuple):
         for eqn in jaxpr.eqns:
             operands = [read(var) for var in eqn.invars]
             moved = any(d is not None for _, d in operands)
-            inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
-            if moved and eqn.primitive.name in NESTED and inner is not None:
-                inside, its_consts = (inner, ())
-                if isinstance(inner, ClosedJaxpr):
-                    inside, its_consts = inner.jaxpr, inner.consts
-                outputs = self.through(inside, its_consts, *zip(*operands, strict=True))
+            inner = nested(eqn)
+            if self.begins(eqn):
+                ((value, _),) = operands
+                outputs = [(value, self.named[eqn.params["name"]](value))]
+            elif inner is not None and (moved or self.begins_inside(inner.jaxpr)):
+                changed = list(zip(*operands, strict=True)) or [(), ()]
+                outputs = self.through(inner.jaxpr, inner.consts, *changed)
             else:
                 outputs = self.over(eqn, operands, moved)
             known |= dict(zip(eqn.outvars, outputs, strict=True))
         return [read(var) for var in jaxpr.outvars]
 
+    def begins(self, eqn: Any) -> bool:
+        """Whether a change begins with the value that an equation names."""
+        return eqn.primitive.name == "name" and eqn.params["name"] in self.named
+
+    def begins_inside(self, jaxpr: Jaxpr) -> bool:
+        """Whether a change begins somewhere in a function."""
+        if not self.named:
+            return False
+        inside = ((eqn, nested(eqn)) for eqn in jaxpr.eqns)
+        return any(
+            self.begins(eqn) or (inner is not None and self.begins_inside(inner.jaxpr))
+            for eqn, inner in inside
+        )
+
     def over(self, eqn: Any, operands: list[tuple[Any, Any]], moved: bool):
         """One primitive: its outputs and, where an operand moved, their changes."""
-        step, name = Step(eqn, operands, self.precision), eqn.primitive.name
+        step, name = Step(eqn, operands, self.precision, self.products), eqn.primitive.name
         if not moved:
             return [(out, None) for out in step.outputs]
+        if any(isinstance(d, OneChannel) for d in step.changes):
+            changes = self.over_one_channel(eqn, step, operands)
+            if changes is not None:
+                return list(zip(step.outputs, changes, strict=True))
+            return self.over(eqn, [(x, _widened(x, d)) for x, d in operands], moved)
         if not all(map(is_real, (*step.values, *step.outputs))):
             raise ValueError(f"delta is for real numbers: {name!r} has complex ones")
         if step.only_discrete():
@@ -163,3 +256,15 @@ class _Walk(NamedTuple):
             warnings.warn(f"delta has no rule for {name!r}: differenced", stacklevel=2)
             changes = step.difference()
         return list(zip(step.outputs, changes, strict=True))
+
+    def over_one_channel(self, eqn: Any, step: Step, operands: list[tuple[Any, Any]]):
+        """The changes of the outputs, if it is enough to look at one channel."""
+        one = the_channel(step.changes)
+        if one is None or eqn.primitive.name not in RULES:
+            return None
+        cut = narrowed(eqn, operands, one)
+        if cut is None:
+            change = mixed(eqn, step, one)
+            return None if change is None else [change]
+        changes = RULES[eqn.primitive.name](Step(eqn, cut[0], self.precision, self.products))
+        return None if changes is None else [cut[1](change) for change in changes]

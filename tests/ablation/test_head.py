@@ -238,7 +238,7 @@ def test_maps_are_not_recognised_even_where_a_dense_layer_follows():
     weight = normal(18, N_CLASSES, seed=10)
     model = after(lambda x: x.reshape(len(x), -1) @ weight)
     assert found(model, dataset=dataset) is None
-    assert ablate_units(model, dataset, "site").engine == "generic"
+    assert ablate_units(model, dataset, "site").engine == "channel"
 
 
 @pytest.mark.parametrize("site, n_layers", [("fc1", 0), ("fc2", 2), ("fc3", 1)])

@@ -390,7 +390,7 @@ def test_unknown_site_is_refused_with_a_list_of_the_sites(network, dataset):
         ({"batch_size": 0}, "batch_size"),
         ({"chunk": 0}, "chunk must be at least 1"),
         ({"chunk": -1}, "chunk must be at least 1"),
-        ({"engine": "Dense"}, "engine must be dense or generic; found 'Dense'"),
+        ({"engine": "Dense"}, "engine must be dense, channel, generic or None; found 'Dense'"),
     ],
     ids=str,
 )

@@ -1,0 +1,45 @@
+"""Matrix products and convolutions of changes, in full float32 or in what is asked for.
+
+Only the change is rounded, so that each effect keeps some digits of its own: three with
+TF32, two with bfloat16.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+# Digits after the leading one, in binary.
+DIGITS = {"float32": 23, "tensorfloat32": 10, "bfloat16": 7}
+PRODUCTS = {"dot_general", "conv_general_dilated"}
+
+
+def check_precision(name: str) -> None:
+    """Whether this is a precision that products may have."""
+    if name not in DIGITS:
+        raise ValueError(f"precision must be {', '.join(DIGITS)}; found {name!r}")
+
+
+def roundoff(name: str) -> float:
+    """Relative error of a number in this precision, at most: half a unit in the last place.
+
+    >>> roundoff("bfloat16")
+    0.00390625
+    """
+    return 2.0 ** -(DIGITS[name] + 1)
+
+
+def rounded(array: Array, name: str) -> Array:
+    """An operand of a product, as exact as its precision lets it be.
+
+    Sums of products stay float32. On CPU, where there are no such products, the operands
+    alone are rounded: the same numbers, no faster.
+
+    >>> rounded(jnp.array([1 + 2.0**-8]), "bfloat16").tolist()
+    [1.0]
+    """
+    if name == "float32":
+        return array
+    if name == "bfloat16" and jax.default_backend() != "cpu":
+        return array.astype(jnp.bfloat16)
+    return lax.reduce_precision(array, exponent_bits=8, mantissa_bits=DIGITS[name])
