@@ -1,5 +1,6 @@
 """Selectivity of the units of vision networks, and what a network loses without them."""
 
+from . import adapters as adapters
 from . import data as data
 from . import models as models
 from . import statistics as statistics
