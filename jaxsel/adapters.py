@@ -1,8 +1,8 @@
 """Networks from elsewhere as models: callables of images and a tap.
 
-A model names its sites itself, `x = tap("conv1", x)`. Where a network cannot be given that line,
-or takes its parameters or single images as arguments, one of these stands in. Each gives a tree
-of the network's arrays, so that programs are compiled once and used with other weights again.
+A model names its sites itself, `x = tap("conv1", x)`. Where a network cannot be given that
+line, or takes its parameters or single images as arguments, one of these stands in. Each gives
+a tree of the network's arrays, so that a compiled program serves other weights too.
 """
 
 from collections import Counter
@@ -73,7 +73,8 @@ def linen(
             return tap(site, out) if sites is None or site in sites else out
 
         with nn.intercept_methods(tapped):
-            return module.apply(variables, images, **settings)
+            out: Any = module.apply(variables, images, **settings)
+        return out
 
     return jax.tree_util.Partial(apply, variables)
 

@@ -97,7 +97,7 @@ def traceable(model: Model) -> Model:
     compiled program. The arrays of a plain function or object become constants of it: each
     call here makes a new program, so that weights changed in between are never old ones.
     """
-    if not jax.tree_util.all_leaves([model]):
+    if not jax.tree_util.all_leaves([model]) and jax.tree.leaves(model):
         return model
     return jax.tree_util.Partial(lambda images, tap: model(images, tap))
 

@@ -31,7 +31,8 @@ class Pass(NamedTuple):
     """A batch, ablated.
 
     Attributes:
-        logits: of the intact network.
+        logits: of the intact network; of images whose blocks are still to come perhaps not
+            yet there.
         precision: of the changes and of what they are changes of.
         blocks: every unit on every image once, computed as they are asked for.
     """
