@@ -144,7 +144,7 @@ def _effects(
     for image, at, effects in started:
         for total, values in zip(found, effects, strict=True):
             total[image, at] = values
-    where, units = slice(rows[0], rows[-1] + 1), np.arange(moves.shape[1])
+    where, units = slice(int(rows[0]), int(rows[-1]) + 1), np.arange(moves.shape[1])
     return Block(where, units, *(total[: len(rows)] for total in found))
 
 
