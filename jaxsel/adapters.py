@@ -2,7 +2,8 @@
 
 A model names its sites itself, `x = tap("conv1", x)`. Where a network cannot be given that
 line, or takes its parameters or single images as arguments, one of these stands in. Each gives
-a tree of the network's arrays, so that a compiled program serves other weights too.
+a tree of the network's arrays, so that a compiled program serves other weights too. Arrays that
+a function holds beside these are constants of the program and must not change.
 """
 
 from collections import Counter
@@ -45,13 +46,18 @@ def linen(
     A site is called by the submodule's path: `Conv_0`, `Block_2/BatchNorm_1`; where a
     submodule is called again, the later ones are `Conv_0#2` and so on. An activation function
     that is no module comes after the site. Where it is a ReLU, ablation with replacement 0 is
-    the same before it as after it; responses and other replacements are not.
+    the same before it as after it; responses and other replacements are not. Layers that were
+    given `dtype=jnp.float32` cast their input: without it the intact network is float64.
+    Submodules inside `nn.remat`, `nn.jit` or `nn.scan` cannot be sites: leave them out.
 
     Args:
         module: whose `__call__` takes a batch of images.
         variables: its parameters and, with BatchNorm, its statistics.
         sites: which submodules; by default all that return one floating-point array.
         settings: further arguments of the module, such as `train=False`.
+
+    Raises:
+        KeyError: when it is called, `sites` that the module does not have.
 
     >>> network = nn.Sequential([nn.Dense(3), nn.relu, nn.Dense(2)])
     >>> model = linen(network, network.init(jax.random.key(0), jnp.ones((1, 4))))
@@ -62,6 +68,7 @@ def linen(
 
     def apply(variables: PyTree, images: Array, tap: Tap = untouched) -> Array:
         calls: Counter[str] = Counter()
+        named: list[str] = []
 
         def tapped(call: Callable, args: Any, kwargs: Any, context: Any) -> Any:
             out = call(*args, **kwargs)
@@ -70,10 +77,13 @@ def linen(
                 return out
             calls[name] += 1
             site = name if calls[name] == 1 else f"{name}#{calls[name]}"
+            named.append(site)
             return tap(site, out) if sites is None or site in sites else out
 
         with nn.intercept_methods(tapped):
             out: Any = module.apply(variables, images, **settings)
+        if unknown := [site for site in sites or () if site not in named]:
+            raise KeyError(f"unknown site {', '.join(unknown)}: there are {', '.join(named)}")
         return out
 
     return jax.tree_util.Partial(apply, variables)
@@ -83,6 +93,8 @@ def in_turn(
     layers: Any, sites: Mapping[int, str] | None = None, *, one_image: bool = False
 ) -> Model:
     """Layers that are called one after the other, such as an `nnx.Sequential`.
+
+    Their arrays are those of now: what is trained later needs a new model.
 
     Args:
         layers: callables, or an object that has them as `layers`: an `nnx.Sequential`, or an
@@ -121,7 +133,8 @@ def per_image(model: Callable, *, channels_first: bool = True) -> Model:
 
     Args:
         model: a tree whose array leaves are the parameters, or a function. Its taps see
-            single activations here, and batches of them outside. It must not compile itself.
+            single activations here, and batches of them outside, and must not stand inside a
+            `jit` or another `vmap`. Its arrays are those of now.
         channels_first: whether it takes channels, height, width, and names sites so; images
             and activations outside have channels last.
 
@@ -156,7 +169,16 @@ def _tap_batch(operands: Any, axes: Any, *, site: str, call: Tap) -> tuple[Array
     return call(site, jnp.moveaxis(operands[0], axes[0], 0)), 0
 
 
+def _no_batch(*operands: Any, **params: Any) -> Any:
+    raise TypeError(
+        f"the tap {params['site']!r} must be called with something that depends on the image, "
+        "outside of what the network compiles itself"
+    )
+
+
 batching.primitive_batchers[_tap] = _tap_batch
+_tap.def_impl(_no_batch)
+_tap.def_abstract_eval(_no_batch)
 
 
 def _channels_last(tap: Tap, site: str, x: Float[Array, "images channels ..."]) -> Array:

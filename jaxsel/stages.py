@@ -36,7 +36,7 @@ def stages(f: Callable, *arguments: Any) -> list[Callable]:
     >>> [float(array) for array in known], float(result), float(multiply(known, 5.0))
     ([3.0], -2.0, 15.0)
     """
-    closed, shapes = jax.make_jaxpr(f, return_shape=True)(*arguments)
+    closed, shapes = jax.make_jaxpr(evaluated(f), return_shape=True)(*arguments)
     jaxpr, last = closed.jaxpr, len(arguments) - 1
     level: dict[Any, int] = dict.fromkeys(jaxpr.constvars, 0)
     inputs: list[list[Any]] = []
@@ -102,7 +102,7 @@ def _results(jaxpr: Jaxpr, shapes: Any) -> list[tuple[Any, list[Any]]]:
 
 
 def evaluated(f: Callable) -> Callable:
-    """The same function, its slow convolutions folded (`folding.py`).
+    """The same function, its slow convolutions folded (`folding.py`), in one level.
 
     >>> evaluated(lambda x: 2 * x)(jnp.ones(2)).tolist()
     [2.0, 2.0]
@@ -151,6 +151,6 @@ def largest_array(f: Callable, *arguments: Any) -> int:
     >>> largest_array(lambda x: jnp.sum(jnp.ones((10, 1)) * x), jnp.ones(4))
     160
     """
-    jaxpr = jax.make_jaxpr(f)(*arguments).jaxpr
+    jaxpr = jax.make_jaxpr(evaluated(f))(*arguments).jaxpr
     arrays = [var.aval for eqn in jaxpr.eqns for var in eqn.outvars]
     return max((array.size * array.dtype.itemsize for array in arrays), default=1)

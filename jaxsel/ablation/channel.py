@@ -7,7 +7,7 @@ On CPU several groups of images are worked on at once: a convolution of XLA's do
 cores busy, and the intact pass in float64 only one.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -81,7 +81,7 @@ def channel_engine(
                 pairs = _rectangles(moves, *size[0])
                 return _effects(programs, known, kept, moves, pairs, rows)
 
-        def blocks() -> Iterator[Block]:
+        def blocks() -> Generator[Block, None, None]:
             rest = groups
             if not size:
                 found = intact(groups[0])

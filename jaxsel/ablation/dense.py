@@ -17,7 +17,7 @@ the logits, there are no products, and all of it is float64.
 Images are padded to a few sizes of (rows, columns), so that few programs are compiled.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 
 import jax
@@ -86,7 +86,7 @@ def dense_engine(
             z = _layer(h, head[0])
             logits = z if len(head) == 1 else _layer(jnp.maximum(z, 0), head[1])
 
-        def blocks() -> Iterator[Block]:
+        def blocks() -> Generator[Block, None, None]:
             with full_precision(), jax.enable_x64(True):
                 intact = intact_logits(logits, batch.labels)
                 if len(head) == 1:

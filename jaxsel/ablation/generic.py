@@ -4,7 +4,7 @@ What does not depend on the unit has the precision of the intact pass, float64 a
 what changes is computed per unit, in full float32.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from functools import partial
 
 import jax
@@ -41,7 +41,7 @@ def generic_pass(
     known = (model, batch.images, batch.labels, exact, activation, ablations)
     n, n_ablations = batch.n_images, len(ablations.units)
 
-    def blocks() -> Iterator[Block]:
+    def blocks() -> Generator[Block, None, None]:
         for start in range(0, n_ablations, chunk):
             rows = np.arange(start, min(start + chunk, n_ablations))
             found = _changes(*known, np.resize(rows, chunk), site, products)

@@ -116,6 +116,8 @@ def _programs(
         walk = change_at(NAME, ablated, marked, strict=True, products=products)
         logits, change = walk(images)
         activation, exactly = found
+        # Fused with what reads them, products at the end of the network would count unrounded.
+        logits, change = map(lax.optimization_barrier, (logits, change))
         if logits.dtype != activation.dtype:
             raise TypeError("the network changes its precision after the site")
         effects = judged(logits, labels, activation, exactly, change, products)

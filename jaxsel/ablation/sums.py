@@ -1,6 +1,6 @@
 """What an engine hands over, and the running float64 sums of it per unit and class."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +39,7 @@ class Pass(NamedTuple):
 
     logits: Float[np.ndarray, "images classes"]
     precision: str
-    blocks: Iterator[Block]
+    blocks: Generator[Block, None, None]
 
 
 class Sums:

@@ -4,7 +4,7 @@ Batch by batch an engine computes the effects; here they are summed in float64 o
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -128,18 +128,20 @@ def ablate_units(
             found = run(batch)
             precisions.add(found.precision)
             done = 0
-            for block in found.blocks:
-                labels = batch.labels[: batch.n_images][block.images]
-                if not np.isfinite(block.change).all():
-                    judge(found.logits[block.images], labels, batch.start + block.images.start)
-                    _refuse_no_number(block.change, names[block.units], site)
-                sums.add(block, labels)
-                if pairs is not None:
-                    at = slice(batch.start, batch.start + batch.n_images)
-                    pairs[at][block.images, block.units] = block.change
-                done += block.change.size
-                if progress is not None:
-                    progress(batch.start * n + done)
+            with closing(found.blocks) as blocks:
+                for block in blocks:
+                    labels = batch.labels[: batch.n_images][block.images]
+                    if not np.isfinite(block.change).all():
+                        first = batch.start + block.images.start
+                        judge(found.logits[block.images], labels, first)
+                        _refuse_no_number(block.change, names[block.units], site)
+                    sums.add(block, labels)
+                    if pairs is not None:
+                        at = slice(batch.start, batch.start + batch.n_images)
+                        pairs[at][block.images, block.units] = block.change
+                    done += block.change.size
+                    if progress is not None:
+                        progress(batch.start * n + done)
             intact.add(found.logits, batch)
     return UnitEffects(
         site=site,

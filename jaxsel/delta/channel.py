@@ -99,7 +99,8 @@ def narrowed(eqn: Any, operands: list[tuple[Any, Any]], one: OneChannel):
         return None
     shape, axis = out.shape, one.axis
     if name in ELEMENTWISE:
-        if any(x.ndim not in (0, len(shape)) for x, _ in operands):
+        same_rank = all(x.ndim in (0, len(shape)) for x, _ in operands)
+        if not same_rank or shape[axis] != one.shape[axis]:
             return None
     elif name in WINDOWS:
         p = eqn.params
@@ -122,7 +123,7 @@ def narrowed(eqn: Any, operands: list[tuple[Any, Any]], one: OneChannel):
         )
         for x, d in operands
     ]
-    return cut, lambda change: one.moved_to(change, shape, axis)
+    return cut, lambda change: one.moved_to(change, shape, int(axis))
 
 
 def mixed(eqn: Any, step: Any, one: OneChannel) -> Any:
@@ -137,6 +138,8 @@ def mixed(eqn: Any, step: Any, one: OneChannel) -> Any:
         A change of the whole output or of one channel; None if this is not known.
     """
     name = eqn.primitive.name
+    if len([d for d in step.changes if d is not None]) > 1:
+        return None
     if name == "reshape":
         return _reshaped(eqn, one)
     if name == "reduce_sum" and one.shape == step.values[0].shape:

@@ -143,8 +143,8 @@ def label_rank(
         logits: one row per image; they may be more precise than the change.
         labels: class of each image.
         change: of the logits; None for the rank as it is.
-        tolerance: relative error of the change. A lead that it could have made,
-            `tolerance * (|d_c| + |d_y|)`, counts as equal: or else rounding would decide
+        tolerance: error of each logit's change, relative to the largest of them. A lead
+            that two of them could have made counts as equal: or else rounding would decide
             where an ablation leaves two logits exactly alike.
 
     Returns:
@@ -159,10 +159,11 @@ def label_rank(
         change = jnp.asarray(change)
         own = _at_label(change, labels)
         lead = lead.astype(change.dtype) + (change - own)
-        unsure = tolerance * (jnp.abs(change) + jnp.abs(own))
+        unsure = 2 * tolerance * jnp.abs(change).max(axis=-1, keepdims=True)
         lead = jnp.where(jnp.abs(lead) <= unsure, 0, lead)
-    earlier = jnp.arange(logits.shape[-1]) < labels[..., None]
-    return jnp.sum((lead > 0) | ((lead == 0) & earlier), axis=-1)
+    before = jnp.arange(logits.shape[-1]) < labels[..., None]
+    ahead = (lead > 0) | ((lead == 0) & before)
+    return jnp.sum(ahead & _others(logits, labels), axis=-1)
 
 
 def _around_label(

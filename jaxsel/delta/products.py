@@ -7,6 +7,7 @@ TF32, two with bfloat16.
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array
 
 # Digits after the leading one, in binary.
@@ -29,7 +30,7 @@ def roundoff(name: str) -> float:
     return 2.0 ** -(DIGITS[name] + 1)
 
 
-def rounded(array: Array, name: str) -> Array:
+def rounded(array: ArrayLike, name: str) -> Array:
     """An operand of a product, as exact as its precision lets it be.
 
     Sums of products stay float32. On CPU, where there are no such products, the operands
@@ -38,6 +39,7 @@ def rounded(array: Array, name: str) -> Array:
     >>> rounded(jnp.array([1 + 2.0**-8]), "bfloat16").tolist()
     [1.0]
     """
+    array = jnp.asarray(array)
     if name == "float32":
         return array
     if name == "bfloat16" and jax.default_backend() != "cpu":
