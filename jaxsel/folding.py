@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array
 
 # Convolutions to more channels than this are fast as they are (measured, jax 0.10).
@@ -34,7 +35,7 @@ def folds(eqn: Any) -> bool:
     )
 
 
-def folded(eqn: Any, x: Array, kernel: Array) -> Array:
+def folded(eqn: Any, x: ArrayLike, kernel: ArrayLike) -> Array:
     """The convolution, with several columns of the output as channels of one.
 
     Args:
@@ -42,7 +43,7 @@ def folded(eqn: Any, x: Array, kernel: Array) -> Array:
         x: images.
         kernel: in the layout that the equation says.
     """
-    params = dict(eqn.params)
+    x, kernel, params = jnp.asarray(x), jnp.asarray(kernel), dict(eqn.params)
     shape = eqn.outvars[0].aval.shape
     out_axis, in_axis, *places = params["dimension_numbers"].rhs_spec
     kernel = kernel.transpose(*places, in_axis, out_axis)

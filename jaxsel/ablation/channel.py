@@ -20,7 +20,7 @@ from ..data.encoded import n_processors
 from ..intact import full_precision
 from ..sites import Model
 from .ablations import Ablations
-from .programs import Programs, programs_for
+from .programs import Programs, programs_for, runs_in_float64
 from .sums import Block, Pass
 
 # Convolutions use several cores themselves: these fill the gaps.
@@ -52,11 +52,8 @@ def channel_engine(
         chunk: pairs (image, ablation) at a time; by default what caches hold.
         products: precision of the products of changes.
     """
-    asked = (model, site, ablations, image, products)
-    try:
-        exact, (programs, known) = True, programs_for(*asked, exact=True)
-    except TypeError:  # a network that float64 input breaks
-        exact, (programs, known) = False, programs_for(*asked, exact=False)
+    exact = runs_in_float64(model, site, image)
+    programs, known = programs_for(model, site, ablations, image, products, exact=exact)
     most = CHUNK_BYTES if jax.default_backend() == "cpu" else CHUNK_BYTES_ELSEWHERE
     chunk = chunk or int(np.clip(most // programs.pair_bytes, 1, MOST_PAIRS))
     most_images = int(np.clip(MOST_BYTES // max(programs.image_bytes, 1), 1, MOST_IMAGES))

@@ -19,6 +19,7 @@ from jaxtyping import Array
 
 from ..delta.channel import OneChannel
 from ..delta.transform import change_at
+from ..forward import forward
 from ..intact import full_precision, in_float64
 from ..sites import Model
 from ..stages import largest_array, stages
@@ -52,6 +53,21 @@ class Programs(NamedTuple):
     ready: set[tuple[int, ...]]
 
 
+def runs_in_float64(model: Model, site: str, image: tuple[int, ...]) -> bool:
+    """Whether float64 input goes through to the logits, and breaks nothing on its way."""
+    with jax.enable_x64(True):
+        images = jax.ShapeDtypeStruct((1, *image), np.float64)
+        try:
+            logits, seen = jax.eval_shape(
+                lambda model, images: forward(in_float64(model), images, sites=(site,)),
+                model,
+                images,
+            )
+        except TypeError:
+            return False
+    return logits.dtype == seen[site].dtype == np.float64
+
+
 def programs_for(
     model: Model,
     site: str,
@@ -70,9 +86,6 @@ def programs_for(
         image: the shape of one.
         products: precision of the products of changes.
         exact: whether the intact network runs in float64.
-
-    Raises:
-        TypeError: a network that float64 breaks.
     """
     units = np.asarray(ablations.units)
     units = units if units.dtype == bool else units.astype(np.int32)
@@ -118,8 +131,6 @@ def _programs(
         activation, exactly = found
         # Fused with what reads them, products at the end of the network would count unrounded.
         logits, change = map(lax.optimization_barrier, (logits, change))
-        if logits.dtype != activation.dtype:
-            raise TypeError("the network changes its precision after the site")
         effects = judged(logits, labels, activation, exactly, change, products)
         return (
             None,

@@ -262,6 +262,12 @@ def test_ranks_are_right_where_the_logits_end_in_a_product(factor):
     brute_force.assert_exact(effects, truth, dataset.labels)
 
 
+def test_a_network_with_constant_kernels_runs_in_float64(dataset):
+    """The run-time checks of types are TypeErrors: they must not look like a network's own."""
+    effects = ablate_units(inside_a_residual_block, dataset, "site")
+    assert effects.precision == "float32 changes of float64 values"
+
+
 def test_a_small_change_of_a_large_response_keeps_its_digits():
     """Responses 5 + 1e-6 and their replacement 5: in float32 two numbers that are alike."""
     dataset = some_images(5, 3, 3, 4)

@@ -17,11 +17,13 @@ from . import mlp
 class Truth(NamedTuple):
     """Loss changes (images, ablations), and ranks of the label before and after.
 
-    `largest` is the largest change of a logit, (images, ablations).
+    `largest` is the largest change of a logit, and `doubt` the larger of 1 - P(label) before
+    and after, all (images, ablations).
     """
 
     change: np.ndarray
     largest: np.ndarray
+    doubt: np.ndarray
     before: np.ndarray
     after: np.ndarray
 
@@ -77,6 +79,7 @@ def ablate(run, images, labels, site, masks, values=0.0):
     return Truth(
         np.stack([mlp.losses(one, labels) - before for one in new], 1),
         np.stack([np.abs(one - logits).max(1) for one in new], 1),
+        np.stack([-np.expm1(-np.maximum(before, mlp.losses(one, labels))) for one in new], 1),
         mlp.ranks(logits, labels),
         np.stack([mlp.ranks(one, labels) for one in new], 1),
     )
@@ -87,9 +90,10 @@ def assert_exact(effects, truth, labels):
 
     A logit's change is a float32 sum, off by some eight roundings, 8 * 2**-24, of the largest
     change, in a network of more than ten layers by twice as many; a loss changes by at most
-    twice what the logits change by. Hence 2e-6 of the largest changes of logits, summed over
-    the images; a median unit is right to 1e-6 of its absolute loss changes. The truth is a
-    difference of two losses in float64, each a few roundings of logits near 10 off.
+    2 (1 - P(label)) times what the logits change by. Hence 2e-6 of that doubt times the
+    largest change of a logit, summed over the images; a median unit is right to 1e-6 of its
+    absolute loss changes. Where the classes' parts of those cancel, fewer digits are left. The
+    truth is a difference of two losses in float64, each a few roundings of logits near 10 off.
 
     Returns:
         Errors of the units that move, relative to the total change of each, and to its
@@ -101,7 +105,7 @@ def assert_exact(effects, truth, labels):
     error = np.maximum(np.abs(effects.total() - total) - 1e-14 * len(labels), 0)
     moved = truth.largest.sum(0) > 0
     assert (effects.error[moved] > 0).all()
-    room = 2e-6 * truth.largest.sum(0)
+    room = 2e-6 * (truth.largest * truth.doubt).sum(0)
     relative, of_size = error[moved] / np.abs(total[moved]), error[moved] / size[moved]
     print(
         f"{effects.site}: median {np.median(relative):.1e} of the change, worst "
