@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from weakref import WeakSet
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .forward import forward
-from .sites import Activation, Model
+from .sites import Activation, Model, Tap
 from .stages import evaluated
 
 
@@ -97,9 +98,20 @@ def traceable(model: Model) -> Model:
     compiled program. The arrays of a plain function or object become constants of it: each
     call here makes a new program, so that weights changed in between are never old ones.
     """
+    if isinstance(model, jax.tree_util.Partial) and model.func in _WRAPPED:
+        return model
     if not jax.tree_util.all_leaves([model]) and jax.tree.leaves(model):
         return model
-    return jax.tree_util.Partial(lambda images, tap: model(images, tap))
+
+    def run(images: Array, tap: Tap) -> Array:
+        return model(images, tap)
+
+    _WRAPPED.add(run)
+    return jax.tree_util.Partial(run)
+
+
+# Functions that stand for a model already: a batch must not make another program.
+_WRAPPED: WeakSet[Callable] = WeakSet()
 
 
 def named_sites(model: Model, sites: Sequence[str] | None) -> tuple[str, ...] | None:
