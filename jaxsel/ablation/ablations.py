@@ -35,10 +35,16 @@ def moved_by(
 
 def change_by(
     ablations: Ablations, at: Int[Array, ""], activation: Float[Array, "images ... units"]
-) -> OneChannel | Float[Array, "images ... units"]:
-    """What one of the ablations changes: a single channel where it is a single unit."""
+) -> tuple[Array, OneChannel | Float[Array, "images ... units"]]:
+    """By how much what is ablated moves, and that as a float32 change of the activation.
+
+    It is the change of one channel where a single unit is ablated. From here on all that
+    follows of it is float32.
+    """
     units, values = ablations
     if units.ndim == 2:
-        return jnp.where(units[at], values - activation, 0)
+        moved = jnp.where(units[at], values - activation, 0)
+        return moved, moved.astype(np.float32)
     one = OneChannel(units[at], activation, activation.shape, activation.ndim - 1)
-    return one.with_change(values[at] - one.of(activation))
+    moved = values[at] - one.of(activation)
+    return moved, one.with_change(moved.astype(np.float32))

@@ -20,8 +20,6 @@ from .ablations import Ablations, change_by
 from .judged import judged
 from .sums import Block, Pass
 
-F32 = np.float32
-
 
 def generic_pass(
     model: Model, batch: Batch, site: str, ablations: Ablations, chunk: int, products: str
@@ -84,12 +82,10 @@ def _traced_changes(model, images, labels, logits, activation, ablations, rows, 
         return model(images, replaced(site, replaced_activation))
 
     def of_ablation(at):
-        moved = change_by(ablations, at, activation)
+        own, moved = change_by(ablations, at, activation)
         if isinstance(moved, OneChannel):
-            own, moved = moved.change, moved.whole(activation.shape)
-        else:
-            own = moved
-        change = delta(after, strict=True, products=products)(activation, moved.astype(F32))
+            moved = moved.whole(activation.shape)
+        change = delta(after, strict=True, products=products)(activation, moved)
         return judged(logits, labels, activation, own, change, products)
 
     return jax.vmap(of_ablation)(rows)

@@ -26,7 +26,6 @@ from ..stages import largest_array, stages
 from .ablations import Ablations, change_by, moved_by
 from .judged import judged
 
-F32 = np.float32
 NAME = "jaxsel: what is ablated"
 
 
@@ -113,12 +112,9 @@ def _programs(
         found: list[Array] = []
 
         def ablated(activation: Array) -> Array | OneChannel:
-            change = change_by(ablations, at, activation)
-            one = isinstance(change, OneChannel)
-            exactly = change.change if one else change
+            exactly, change = change_by(ablations, at, activation)
             found.extend((activation, exactly))
-            # Here the change becomes float32, and with it all that follows of it.
-            return change.with_change(exactly.astype(F32)) if one else exactly.astype(F32)
+            return change
 
         def marked(images: Array) -> Array:
             def tap(name: str, x: Array) -> Array:
