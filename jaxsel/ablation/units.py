@@ -8,14 +8,16 @@ from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ..data.dataset import Dataset
+from ..data.dataset import Batch, Dataset
 from ..delta.products import check_precision
 from ..evaluation import judge
 from ..intact import full_precision, traceable
 from ..sites import Model
+from .ablations import Ablations
 from .baseline import BaselineSums
 from .channel import channel_engine
 from .checks import activation_shape, asked_for
@@ -23,7 +25,7 @@ from .dense import dense_engine
 from .effects import UnitEffects
 from .generic import generic_pass
 from .head import dense_head
-from .sums import Sums
+from .sums import Pass, Sums
 
 ENGINES = ("dense", "channel", "generic")
 
@@ -97,28 +99,9 @@ def ablate_units(
     activation = activation_shape(model, dataset, site)
     ablations = asked_for(units, groups, replacement, activation.shape[-1], site)
     n = len(ablations.units)
-    network = traceable(model)
-    head = None
-    if groups is None:
-        with full_precision():  # a weight may be a product itself
-            head = dense_head(model, dataset.inputs(slice(0, 1)), site, activation)
-    if engine == "dense" and head is None:
-        raise ValueError(
-            f"the dense engine is for one or two dense layers with a ReLU between them after "
-            f"the site, and single units: more or something else follows {site}"
-        )
-    if engine is None:
-        maps = len(activation.shape) > 2
-        engine = "dense" if head is not None else "channel" if maps else "generic"
-    if engine == "dense":
-        assert head is not None
-        run = dense_engine(network, site, ablations, head, precision)
-    elif engine == "channel":
-        image = dataset.inputs(slice(0, 1)).shape[1:]
-        run = channel_engine(network, site, ablations, image, chunk, precision)
-    else:
-        settings = {"chunk": min(chunk or 32, n), "products": precision}
-        run = partial(generic_pass, network, site=site, ablations=ablations, **settings)
+    engine, run = _engine(
+        model, dataset, site, activation, ablations, chunk, precision, asked=engine
+    )
     names = np.arange(n) if groups is not None else np.asarray(ablations.units)
     n_classes = len(dataset.class_names)
     intact, sums = BaselineSums(n_classes), Sums(n, n_classes)
@@ -157,6 +140,42 @@ def ablate_units(
         precision=" and ".join(sorted(precisions)),
         replacement=replacement,
     )
+
+
+def _engine(
+    model: Model,
+    dataset: Dataset,
+    site: str,
+    activation: jax.ShapeDtypeStruct,
+    ablations: Ablations,
+    chunk: int | None,
+    precision: str,
+    *,
+    asked: str | None,
+) -> tuple[str, Callable[[Batch], Pass]]:
+    """The engine asked for, or the fastest that fits what follows the site."""
+    image = dataset.inputs(slice(0, 1))
+    network, head = traceable(model), None
+    if ablations.units.ndim == 1:  # not groups
+        with full_precision():  # a weight may be a product itself
+            head = dense_head(model, image, site, activation)
+    maps = len(activation.shape) > 2
+    engine = asked or ("dense" if head is not None else "channel" if maps else "generic")
+    if engine == "channel":
+        shape = image.shape[1:]
+        return engine, channel_engine(network, site, ablations, shape, chunk, precision)
+    if engine == "generic":
+        most = min(chunk or 32, len(ablations.units))
+        settings = {"chunk": most, "products": precision}
+        return engine, partial(
+            generic_pass, network, site=site, ablations=ablations, **settings
+        )
+    if head is None:
+        raise ValueError(
+            f"the dense engine is for one or two dense layers with a ReLU between them after "
+            f"the site, and single units: more or something else follows {site}"
+        )
+    return engine, dense_engine(network, site, ablations, head, precision)
 
 
 def _refuse_no_number(change: np.ndarray, units: np.ndarray, site: str) -> None:
