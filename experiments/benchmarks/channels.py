@@ -26,17 +26,18 @@ import numpy as np
 import torch
 from flax import nnx
 
-from jaxsel import Dataset, ablate_by_masks, ablate_units, checkpoint, data, forward, models
+from jaxsel import Dataset, ablate_by_masks, ablate_units, checkpoint, data, models
 from jaxsel.data import PREPROCESS
 from jaxsel.report import environment
 
 from .. import cli
 from .peers import Loss, exact_loss, usual_loss
-from .suffixes import Suffix, flop, suffix
+from .suffixes import Suffix, activation_of, flop, suffix
 
 # Images and units of one pass of the loop, and of the masks in JAX.
 PASSES = ((32, 1), (64, 1), (64, 4))
 MASKS = ((16, 4), (64, 4))
+LOWER = ("tensorfloat32", "bfloat16")  # rounded to them: on a CPU only the errors mean anything
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
 
 
@@ -80,9 +81,10 @@ def main(config: Config) -> None:
     print(
         "| site | channels | jaxsel: ms [min, max] | from the images | best PyTorch / ours "
         "| masks in JAX / ours | captum / ours | relative error: median | worst "
-        "| worst / sum of abs. changes | PyTorch: the same | first call, s |"
+        "| worst / sum of abs. changes | PyTorch: the same | with TF32 | with bfloat16 "
+        "| first call, s |"
     )
-    print("|---" * 12 + "|")
+    print("|---" * 14 + "|")
     found = [measure(network, dataset, site, config) for site in sites]
     for name in ("PyTorch", "masks in JAX", "captum"):
         if all(name in row["best"] for row in found):
@@ -147,6 +149,9 @@ def measure(network: Any, dataset: Dataset, site: str, config: Config) -> dict:
                 first[name] = seconds
             else:
                 times[name].append(seconds)
+    for precision in LOWER:
+        effects = ablate_units(what.model, what.dataset, site, precision=precision)
+        totals[precision] = effects.total()
     true = masked_loop(what, "contiguous", 16, 1, torch.float64, exact_loss)
     medians = {name: statistics.median(found) for name, found in times.items()}
     best: dict[str, float] = {}
@@ -238,6 +243,7 @@ def markdown(row: dict) -> str:
     best, times = row["best"], row["seconds"]
     ours, own = times["jaxsel"], row["errors"]["jaxsel"]
     torch_error = next(e for name, e in row["errors"].items() if name.startswith("PyTorch"))
+    at_lower = [row["errors"][precision]["of_sum"] for precision in LOWER]
     ratios = [
         f"{best[name] / best['jaxsel']:.2f}" if name in best else ""
         for name in ("PyTorch", "masks in JAX", "captum")
@@ -247,7 +253,9 @@ def markdown(row: dict) -> str:
         f"| {1e3 * best['jaxsel']:.0f} [{1e3 * min(ours):.0f}, {1e3 * max(ours):.0f}] "
         f"| {1e3 * best['from the images']:.0f} | {' | '.join(ratios)} "
         f"| {own['median']:.0e} | {own['worst']:.0e} | {own['of_sum']:.0e} "
-        f"| {torch_error['of_sum']:.0e} | {row['first_call_seconds']['jaxsel']:.1f} |"
+        f"| {torch_error['of_sum']:.0e} "
+        f"| {' | '.join(f'{lower:.0e}' for lower in at_lower)} "
+        f"| {row['first_call_seconds']['jaxsel']:.1f} |"
     )
 
 
@@ -259,17 +267,13 @@ def count_vgg19() -> None:
         if not site.startswith("conv"):
             continue
         x = jax.ShapeDtypeStruct((1, 224, 224, 3), np.float32)
-        shape = jax.eval_shape(lambda x, site=site: _activation(network, x, site), x).shape
-        total += shape[-1] * flop(network, (224, 224, 3), site)
-        channels += shape[-1]
+        n = activation_of(network, x, site).shape[-1]
+        total += n * flop(network, (224, 224, 3), site)
+        channels += n
     print(
         f"VGG19: {channels} channels, {total:.3g} FLOP an image by masks from the cached "
         f"inputs, {5000 * total:.3g} for 5,000 images"
     )
-
-
-def _activation(network: Any, x: jax.Array, site: str) -> jax.Array:
-    return forward(network, x, sites=(site,))[1][site]
 
 
 if __name__ == "__main__":

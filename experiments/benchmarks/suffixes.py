@@ -82,15 +82,23 @@ def suffix(network: ResNetCifar | VGGCifar, dataset: Dataset, site: str) -> Suff
 def flop(network: Any, image: tuple[int, ...], site: str) -> float:
     """Multiplications and additions in what follows a site, for one image."""
     x = jax.ShapeDtypeStruct((1, *image), np.float32)
-    _, found = jax.eval_shape(lambda x: forward(network, x, sites=(site,)), x)
+    activation = activation_of(network, x, site)
 
-    def after(activation: jax.Array) -> jax.Array:
+    def after(network: Any, activation: jax.Array) -> jax.Array:
         return network(
             jnp.zeros(x.shape), lambda name, seen: activation if name == site else seen
         )
 
-    closed = jax.make_jaxpr(after)(found[site])
-    return _flop(closed.jaxpr, set(closed.jaxpr.invars))
+    closed = jax.make_jaxpr(after)(network, activation)
+    return _flop(closed.jaxpr, {closed.jaxpr.invars[-1]})
+
+
+def activation_of(network: Any, images: jax.ShapeDtypeStruct, site: str) -> Any:
+    """Shape and type of the activation at a site; the network may be shapes itself."""
+    _, found = jax.eval_shape(
+        lambda network, x: forward(network, x, sites=(site,)), network, images
+    )
+    return found[site]
 
 
 def _flop(jaxpr: Any, moved: set) -> float:

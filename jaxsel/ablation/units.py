@@ -62,7 +62,8 @@ def ablate_units(
             of the activation: one for each of `units`; for groups one for each of the site.
         precision: of the products that the *changes* are made of: `float32`, or for speed
             `tensorfloat32` or `bfloat16` (on CPU as exact as these, but no faster). The
-            intact network stays as exact as it is.
+            intact network stays as exact as it is; the error that this causes is part of
+            `error` in what is returned.
         per_image: a `.npy` file to write the loss change of every pair to, 4 bytes each.
         batch_size: images at a time.
         chunk: in the channel engine pairs (image, unit) at a time, by default what fits the

@@ -48,7 +48,10 @@ def of_jax(model):
 
     def run(images, tap):
         with jax.enable_x64(True), jax.default_matmul_precision("float32"):
-            logits = model(jax.numpy.asarray(images), lambda site, x: tap(site, np.asarray(x)))
+            logits = model(
+                jax.numpy.asarray(images),
+                lambda site, x: jax.numpy.asarray(tap(site, np.asarray(x))),
+            )
             assert logits.dtype == np.float64
             return np.asarray(logits)
 
