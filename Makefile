@@ -10,12 +10,13 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 demo: $(VENV)/.core
 	$(BIN)/python -m experiments.quickstart
 
-# Compiling dominates, which uses one core: several processes share the tests.
+# Compiling dominates, which uses one core: several processes share the files of tests, each
+# compiled program and each fixture made once.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 4
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m "slow or not slow"
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "slow or not slow"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -19,6 +19,8 @@ EXPECTED = (
     *(OSError, ValueError, TypeError, KeyError, ArithmeticError, RuntimeError),
     MemoryError,
 )
+# Seconds after which an interrupt that something swallowed is tried again.
+REPEATED_AFTER = 0.1
 
 
 def run(main: Callable[[Config], None], config: type[Config], description: str) -> None:
@@ -36,19 +38,24 @@ def run(main: Callable[[Config], None], config: type[Config], description: str) 
 
     def interrupt(number: int, frame: object) -> None:
         del frame
+        # What is raised here may be swallowed: in a callback of the garbage collector, JAX
+        # has one, or where C code clears errors. So again, until it gets through, but never
+        # into the cleaning up that it causes.
+        cleaning = interrupts and sys.exc_info()[0] is not None
         interrupts.append(number)
-        raise KeyboardInterrupt
+        once_more = threading.Timer(REPEATED_AFTER, _thread.interrupt_main, [number])
+        once_more.daemon = True
+        once_more.start()
+        if not cleaning:
+            raise KeyboardInterrupt
 
-    # A callback of the garbage collector, JAX has one, swallows what is raised in it.
     report = sys.unraisablehook
 
-    def again(ignored: Any) -> None:
-        if interrupts and ignored.exc_type is KeyboardInterrupt:
-            threading.Timer(0.01, _thread.interrupt_main, [interrupts[-1]]).start()
-        else:
+    def without_interrupts(ignored: Any) -> None:
+        if not (interrupts and ignored.exc_type is KeyboardInterrupt):
             report(ignored)
 
-    sys.unraisablehook = again
+    sys.unraisablehook = without_interrupts
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # as in a background job
             signal.signal(number, interrupt)
@@ -57,14 +64,15 @@ def run(main: Callable[[Config], None], config: type[Config], description: str) 
     except BaseException as error:
         # An interrupt may come back as another error of the library that it fell into.
         if interrupts:
-            for number in (signal.SIGINT, signal.SIGTERM):  # one is enough
-                signal.signal(number, signal.SIG_IGN)
             sys.exit("interrupted: no result was written")
         if not isinstance(error, EXPECTED) or os.environ.get("JAXSEL_TRACEBACK"):
             raise
         sys.exit(f"error: {sentence(error)}")
     finally:
         sys.unraisablehook = report
+        if interrupts:  # one is enough
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
 
 
 def sentence(error: BaseException) -> str:

@@ -2,12 +2,12 @@
 
 import itertools
 import json
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from experiments import cli
 from experiments.benchmarks import ablation, peers
 from experiments.benchmarks.heads import Head, Responses, remaining_flop
 from jaxsel import Dataset
@@ -90,8 +90,8 @@ def test_made_up_responses_are_the_same_however_they_are_asked_for():
     assert abs((many > 0).mean() - 0.15) < 0.005
 
 
-def test_weights_without_images_are_refused_in_one_sentence():
-    command = [sys.executable, "-m", "experiments.benchmarks.ablation", "--weights", "x"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 1
-    assert run.stderr.strip() == "error: --weights needs --data, such as npz:mnist.npz"
+def test_weights_without_images_are_refused_in_one_sentence(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["ablation", "--weights", "x"])
+    with pytest.raises(SystemExit) as stop:
+        cli.run(ablation.main, ablation.Config, "")
+    assert stop.value.code == "error: --weights needs --data, such as npz:mnist.npz"

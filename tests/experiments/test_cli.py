@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 PROGRAM = """
@@ -13,26 +15,81 @@ from experiments import cli
 
 @dataclass(frozen=True)
 class Config:
-    seconds: float = 20
+    pass
 
-class Swallows:
+def interrupt():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.05)
+
+class Interrupts:
     def __del__(self):
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0.1)
+        interrupt()
+
+def work(seconds=10):
+    for _ in range(100 * seconds):
+        time.sleep(0.01)
+    print("went on")
 
 def main(config):
-    Swallows()
-    time.sleep(config.seconds)
-    print("went on")
+    {main}
 
 sys.argv = ["program"]
 cli.run(main, Config, "")
 """
 
 
-def test_an_interrupt_that_falls_into_a_callback_is_not_lost():
-    """Python only prints what is raised in a destructor or in the garbage collector."""
-    command = [sys.executable, "-c", PROGRAM]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+def run(main):
+    command = [sys.executable, "-c", PROGRAM.format(main=main.strip().replace("\n", "\n    "))]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+SWALLOWED = {
+    "in a destructor": """
+Interrupts()
+work()
+""",
+    "by a library that catches everything": """
+try:
+    interrupt()
+except:
+    pass
+work()
+""",
+    "three times": """
+try:
+    interrupt()
+except:
+    pass
+for _ in range(2):
+    try:
+        work()
+    except:
+        pass
+work()
+""",
+}
+
+
+@pytest.mark.parametrize("main", SWALLOWED.values(), ids=SWALLOWED.keys())
+def test_an_interrupt_that_something_swallows_is_not_lost(main):
+    found = run(main)
     assert (found.returncode, found.stdout) == (1, "")
+    assert found.stderr == "interrupted: no result was written\n"
+
+
+def test_cleaning_up_after_an_interrupt_is_not_interrupted():
+    found = run("""
+try:
+    interrupt()
+    work()
+finally:
+    try:
+        open("/no/such/file")
+    except OSError:
+        work(seconds=1)
+    work(seconds=1)
+    interrupt()
+    print("cleaned")
+""")
+    assert (found.returncode, found.stdout) == (1, "went on\nwent on\ncleaned\n")
     assert found.stderr == "interrupted: no result was written\n"
