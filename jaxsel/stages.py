@@ -13,6 +13,7 @@ from jax.extend.core import Jaxpr, Literal
 
 from .delta.transform import nested
 from .folding import folded, folds
+from .unrolled import unrolled, unrolls
 
 
 def stages(f: Callable, *arguments: Any) -> list[Callable]:
@@ -102,7 +103,9 @@ def _results(jaxpr: Jaxpr, shapes: Any) -> list[tuple[Any, list[Any]]]:
 
 
 def evaluated(f: Callable) -> Callable:
-    """The same function, its slow convolutions folded (`folding.py`), in one level.
+    """The same function in one level, its slow convolutions written as fast ones.
+
+    See `folding.py` and `unrolled.py`.
 
     >>> evaluated(lambda x: 2 * x)(jnp.ones(2)).tolist()
     [2.0, 2.0]
@@ -130,6 +133,8 @@ def _run(eqns: Sequence[Any], known: dict[Any, Any]) -> None:
         inner = nested(eqn)
         if inner is not None:
             out = _through(inner.jaxpr, inner.consts, operands)
+        elif unrolls(eqn):
+            out = [unrolled(eqn, *operands)]
         elif folds(eqn):
             out = [folded(eqn, *operands)]
         else:
