@@ -455,7 +455,14 @@ def test_weights_in_float64_keep_their_digits():
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("fraction", mnist.FRACTIONS)
+@pytest.mark.parametrize(
+    "fraction",
+    [
+        "0.0",
+        pytest.param("0.2", marks=pytest.mark.slow),
+        pytest.param("1.0", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("depth", [0, 1])
 def test_units_of_trained_networks_equal_brute_force(data_folder, fraction, depth):
     """The first 500 test images and the 50 that the network without shuffling does best on.
