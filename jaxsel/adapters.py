@@ -65,6 +65,7 @@ def linen(
     >>> list(forward(model, jnp.ones((1, 4)))[1])
     ['layers_0', 'layers_2']
     """
+    wanted = (sites,) if isinstance(sites, str) else sites
 
     def apply(variables: PyTree, images: Array, tap: Tap = untouched) -> Array:
         calls: Counter[str] = Counter()
@@ -78,11 +79,11 @@ def linen(
             calls[name] += 1
             site = name if calls[name] == 1 else f"{name}#{calls[name]}"
             named.append(site)
-            return tap(site, out) if sites is None or site in sites else out
+            return tap(site, out) if wanted is None or site in wanted else out
 
         with nn.intercept_methods(tapped):
             out: Any = module.apply(variables, images, **settings)
-        if unknown := [site for site in sites or () if site not in named]:
+        if unknown := [site for site in wanted or () if site not in named]:
             raise KeyError(f"unknown site {', '.join(unknown)}: there are {', '.join(named)}")
         return out
 
@@ -115,7 +116,7 @@ def in_turn(
         sites = {i: f"layer{i}" for i in range(len(layers) - 1)}
     if unknown := sorted(set(sites) - set(range(len(layers)))):
         raise ValueError(f"there are the layers 0 to {len(layers) - 1}; found {unknown}")
-    arrays, together = _apart(layers)
+    arrays, together = apart(layers)
 
     def apply(arrays: list, images: Array, tap: Tap = untouched) -> Array:
         x = jnp.moveaxis(images, -1, 1) if one_image else images
@@ -142,7 +143,7 @@ def per_image(model: Callable, *, channels_first: bool = True) -> Model:
     >>> model(jnp.ones((5, 2, 2, 3)), untouched).shape
     (5, 3)
     """
-    arrays, together = _apart(model)
+    arrays, together = apart(model)
 
     def apply(arrays: list, images: Array, tap: Tap = untouched) -> Array:
         def batched(site: str, x: Array) -> Array:
@@ -185,7 +186,7 @@ def _channels_last(tap: Tap, site: str, x: Float[Array, "images channels ..."]) 
     return jnp.moveaxis(tap(site, jnp.moveaxis(x, 1, -1)), -1, 1)
 
 
-def _apart(tree: PyTree) -> tuple[list, Callable[[list], PyTree]]:
+def apart(tree: PyTree) -> tuple[list, Callable[[list], PyTree]]:
     """The arrays of a tree, and the function that puts them back."""
     leaves, structure = jax.tree.flatten(tree)
     is_array = [isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves]

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from typing import Any
 from weakref import WeakSet
 
 import jax
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .adapters import apart
 from .forward import forward
 from .sites import Activation, Model, Tap
 from .stages import evaluated
@@ -100,14 +102,21 @@ def traceable(model: Model) -> Model:
     """
     if isinstance(model, jax.tree_util.Partial) and model.func in _WRAPPED:
         return model
-    if not jax.tree_util.all_leaves([model]) and jax.tree.leaves(model):
+    is_tree = not jax.tree_util.all_leaves([model])
+    if is_tree and jax.tree.leaves(model) and all(map(_is_number, jax.tree.leaves(model))):
         return model
+    # A tree may hold functions as well: only its arrays are arguments.
+    arrays, together = apart(model) if is_tree else ([], lambda _: model)
 
-    def run(images: Array, tap: Tap) -> Array:
-        return model(images, tap)
+    def run(arrays: list, images: Array, tap: Tap) -> Array:
+        return together(arrays)(images, tap)
 
     _WRAPPED.add(run)
-    return jax.tree_util.Partial(run)
+    return jax.tree_util.Partial(run, arrays)
+
+
+def _is_number(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") or isinstance(leaf, bool | int | float)
 
 
 # Functions that stand for a model already: a batch must not make another program.

@@ -16,18 +16,22 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
+# The numbers of the matrix, in those of the kernel, at most.
+MOST_TIMES = 4
+
 
 def unrolls(eqn: Any) -> bool:
-    """Whether an equation is such a convolution: a window wider than the map, more numbers."""
+    """Whether an equation is such a convolution, its matrix little larger than the kernel."""
     if eqn.primitive.name != "conv_general_dilated" or jax.default_backend() != "cpu":
         return False
     params, (x, kernel), (out,) = eqn.params, eqn.invars, eqn.outvars
     dims = params["dimension_numbers"]
     sizes = [x.aval.shape[axis] for axis in dims.lhs_spec[2:]]
     window = [kernel.aval.shape[axis] for axis in dims.rhs_spec[2:]]
+    out_sizes = [out.aval.shape[axis] for axis in dims.out_spec[2:]]
     return (
         any(width > size for width, size in zip(window, sizes, strict=True))
-        and math.prod(sizes) <= math.prod(window)
+        and math.prod(sizes) * math.prod(out_sizes) <= MOST_TIMES * math.prod(window)
         and 0 not in out.aval.shape
         and params["feature_group_count"] == params["batch_group_count"] == 1
         and {*params["lhs_dilation"], *params["rhs_dilation"]} == {1}

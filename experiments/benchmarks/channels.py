@@ -229,6 +229,8 @@ def errors(totals: np.ndarray, true: np.ndarray) -> dict[str, float]:
     """Errors of loss changes summed over the images, of channels that change any."""
     sums, sizes = true.sum(axis=1), np.abs(true).sum(axis=1)
     moved = sizes > 0
+    if not moved.any():
+        return {"median": 0.0, "worst": 0.0, "of_sum": 0.0}
     error = np.abs(totals - sums)[moved]
     relative = error / np.abs(sums[moved])
     return {

@@ -1,19 +1,24 @@
 """What an ablation is asked for, checked before anything is computed."""
 
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import Jaxpr, Literal
 
 from ..data.dataset import Dataset
+from ..delta.transform import nested
 from ..forward import forward
-from ..sites import Model
+from ..sites import Model, replaced, untouched
 from .ablations import Ablations
 
 
 def activation_shape(model: Model, dataset: Dataset, site: str) -> jax.ShapeDtypeStruct:
-    """Shape and type of the activation at a site, for one image."""
-    image = jax.ShapeDtypeStruct(dataset.inputs(slice(0, 1)).shape, np.float32)
+    """Shape and type of the activation at a site, for two images."""
+    two = jax.ShapeDtypeStruct((2, *dataset.inputs(slice(0, 1)).shape[1:]), np.float32)
     logits, activations = jax.eval_shape(
-        lambda images: forward(model, images, sites=(site,)), image
+        lambda images: forward(model, images, sites=(site,)), two
     )
     for name, array in (("logits", logits), (site, activations[site])):
         if array.dtype not in (np.float32, np.float64):
@@ -22,6 +27,60 @@ def activation_shape(model: Model, dataset: Dataset, site: str) -> jax.ShapeDtyp
                 "changes are far below the resolution of anything shorter"
             )
     return activations[site]
+
+
+def refuse_short_numbers(
+    model: Model, image: tuple[int, ...], site: str, activation: jax.ShapeDtypeStruct
+) -> None:
+    """Raise `ValueError` where what follows a site computes in less than float32.
+
+    Args:
+        model: as `traceable` gives it.
+        image: the shape of one.
+        site: where the units are.
+        activation: shape and type of it.
+    """
+    images = jax.ShapeDtypeStruct((activation.shape[0], *image), np.float32)
+
+    def after(images: jax.Array, activation: jax.Array) -> jax.Array:
+        return model(images, replaced(site, activation))
+
+    jaxpr = jax.make_jaxpr(after)(images, activation).jaxpr
+    if (short := _short_number(jaxpr, {jaxpr.invars[-1]})) is not None:
+        raise ValueError(
+            f"what follows {site} computes in {short}: ablation needs float32, as its changes "
+            "are far below the resolution of anything shorter"
+        )
+
+
+def _short_number(jaxpr: Jaxpr, moved: set[Any]) -> Any:
+    """The first type shorter than float32 of what depends on some variables; these grow."""
+    for eqn in jaxpr.eqns:
+        reached = [not isinstance(var, Literal) and var in moved for var in eqn.invars]
+        if not any(reached):
+            continue
+        moved |= set(eqn.outvars)
+        inner = nested(eqn)
+        if inner is not None:
+            own = zip(inner.jaxpr.invars, reached, strict=True)
+            short = _short_number(inner.jaxpr, {var for var, depends in own if depends})
+            if short is not None:
+                return short
+        for var in eqn.outvars:
+            aval: Any = var.aval
+            if jnp.issubdtype(aval.dtype, jnp.floating) and aval.dtype.itemsize < 4:
+                return aval.dtype
+    return None
+
+
+def takes_one_image(model: Model, image: tuple[int, ...]) -> bool:
+    """Whether a batch of one image gives one row of logits.
+
+    Not so where a network drops all axes of size 1 at once.
+    """
+    one = jax.ShapeDtypeStruct((1, *image), np.float32)
+    logits = jax.eval_shape(lambda images: model(images, untouched), one)
+    return len(logits.shape) == 2 and logits.shape[0] == 1
 
 
 def check_units(units: np.ndarray, n_units: int, site: str) -> None:

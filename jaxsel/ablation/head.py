@@ -52,7 +52,7 @@ def dense_head(
         model: called as `model(images, tap)`.
         image: a batch of one, for its shape.
         site: after its ReLU; `(images, units)`.
-        activation: its shape for one image.
+        activation: its shape for any number of images.
 
     Returns:
         The layers, or None where anything else follows: another activation function, a

@@ -20,7 +20,7 @@ from ..sites import Model
 from .ablations import Ablations
 from .baseline import BaselineSums
 from .channel import channel_engine
-from .checks import activation_shape, asked_for
+from .checks import activation_shape, asked_for, refuse_short_numbers, takes_one_image
 from .dense import dense_engine
 from .effects import UnitEffects
 from .generic import generic_pass
@@ -71,8 +71,9 @@ def ablate_units(
             memory grows with `batch_size * chunk` times the largest activation.
         engine: `dense` where one or two dense layers follow, `channel` and `generic`
             anywhere. By default `dense` where it fits, otherwise `channel` for maps and
-            `generic` for vectors. What the first two make of an image must not depend on the
-            other images of its batch.
+            `generic` for vectors and for networks that cannot take a batch of one image.
+            What the first two make of an image must not depend on the other images of its
+            batch.
         progress: called with the number of pairs (image, unit) done.
 
     Returns:
@@ -160,10 +161,17 @@ def _engine(
     if ablations.units.ndim == 1:  # not groups
         with full_precision():  # a weight may be a product itself
             head = dense_head(model, image, site, activation)
-    maps = len(activation.shape) > 2
+    shape = image.shape[1:]
+    refuse_short_numbers(network, shape, site, activation)
+    alone = takes_one_image(network, shape)
+    maps = len(activation.shape) > 2 and alone
     engine = asked or ("dense" if head is not None else "channel" if maps else "generic")
     if engine == "channel":
-        shape = image.shape[1:]
+        if not alone:
+            raise ValueError(
+                "the channel engine takes image by image, but of a single one this network "
+                "makes no batch of one: engine='generic' takes batches"
+            )
         return engine, channel_engine(network, site, ablations, shape, chunk, precision)
     if engine == "generic":
         most = min(chunk or 32, len(ablations.units))

@@ -34,9 +34,9 @@ class Step:
         self.values = [x for x, _ in operands]
         self.changes = [d for _, d in operands]
         moved = [d.dtype for d in self.changes if d is not None and not is_discrete(d)]
-        results = [var.aval.dtype for var in eqn.outvars if not is_discrete(var.aval)]
         if not moved and precision is not None:
             # Truth values or integers moved alone: the change begins here.
+            results = [out.aval.dtype for out in eqn.outvars if is_floating(out.aval)]
             moved = [min((precision, *results), key=lambda dtype: jnp.dtype(dtype).itemsize)]
         self.dtype = jnp.result_type(*moved) if moved else None
 
@@ -102,9 +102,14 @@ def is_discrete(array: Any) -> bool:
     return jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool
 
 
+def is_floating(array: Any) -> bool:
+    """Whether an array holds floating-point numbers; the keys of random numbers are none."""
+    return jnp.issubdtype(array.dtype, jnp.floating)
+
+
 def is_real(array: Any) -> bool:
     """Whether an array holds real numbers, integers or truth values."""
-    return is_discrete(array) or jnp.issubdtype(array.dtype, jnp.floating)
+    return is_discrete(array) or is_floating(array)
 
 
 def gap(a: Array, b: Array) -> Array:

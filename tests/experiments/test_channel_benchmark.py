@@ -132,3 +132,8 @@ def test_nothing_to_measure_is_refused_in_one_sentence(monkeypatch):
     with pytest.raises(SystemExit) as stop:
         cli.run(channels.main, channels.Config, "")
     assert stop.value.code == "error: --weights and --data are needed, or --vgg or --vgg19"
+
+
+def test_a_site_where_nothing_changes_has_no_errors():
+    nothing = np.zeros((3, 2))
+    assert set(channels.errors(nothing.sum(axis=1), nothing).values()) == {0.0}

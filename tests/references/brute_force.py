@@ -95,7 +95,8 @@ def assert_exact(effects, truth, labels):
     change, in a network of more than ten layers by twice as many; a loss changes by at most
     2 (1 - P(label)) times what the logits change by. Hence 2e-6 of that doubt times the
     largest change of a logit, summed over the images; a median unit is right to 1e-6 of its
-    absolute loss changes. Where the classes' parts of those cancel, fewer digits are left. The
+    absolute loss changes, or to 2e-6 where five units or fewer make the median one that is
+    drawn by chance. Where the classes' parts of those cancel, fewer digits are left. The
     truth is a difference of two losses in float64, each a few roundings of logits near 10 off.
 
     Returns:
@@ -120,7 +121,7 @@ def assert_exact(effects, truth, labels):
     assert np.isfinite(effects.loss_change).all()
     assert (error <= effects.error).all()
     assert (error <= room).all()
-    assert np.median(of_size) <= 1e-6
+    assert np.median(of_size) <= (1e-6 if len(of_size) > 5 else 2e-6)
     np.testing.assert_array_less(
         np.abs(effects.loss_change - change.T @ members), room.max() + 1e-14 * len(labels)
     )
