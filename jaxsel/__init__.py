@@ -7,6 +7,7 @@ from . import statistics as statistics
 from .ablation import UnitEffects as UnitEffects
 from .ablation import ablate_by_masks as ablate_by_masks
 from .ablation import ablate_groups as ablate_groups
+from .ablation import ablate_in_order as ablate_in_order
 from .ablation import ablate_units as ablate_units
 from .ablation import first_order as first_order
 from .ablation import mixture_curve as mixture_curve

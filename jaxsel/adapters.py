@@ -95,7 +95,8 @@ def in_turn(
 ) -> Model:
     """Layers that are called one after the other, such as an `nnx.Sequential`.
 
-    Their arrays are those of now: what is trained later needs a new model.
+    Their arrays are those of now: what is trained later needs a new model. They must be in
+    evaluation mode: `network.eval()` for NNX, `eqx.nn.inference_mode` for Equinox.
 
     Args:
         layers: callables, or an object that has them as `layers`: an `nnx.Sequential`, or an

@@ -5,6 +5,8 @@ from .effects import GroupEffects as GroupEffects
 from .effects import UnitEffects as UnitEffects
 from .first_order import first_order as first_order
 from .groups import ablate_groups as ablate_groups
+from .in_order import RemovalCurve as RemovalCurve
+from .in_order import ablate_in_order as ablate_in_order
 from .masks import ablate_by_masks as ablate_by_masks
 from .mixture import MixtureCurve as MixtureCurve
 from .mixture import default_keep as default_keep

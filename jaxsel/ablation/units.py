@@ -25,6 +25,7 @@ from .dense import dense_engine
 from .effects import UnitEffects
 from .generic import generic_pass
 from .head import dense_head
+from .mixing import mixes_images
 from .sums import Pass, Sums
 
 ENGINES = ("dense", "channel", "generic")
@@ -72,7 +73,7 @@ def ablate_units(
         engine: `dense` where one or two dense layers follow, `channel` and `generic`
             anywhere. By default `dense` where it fits, otherwise `channel` for maps and
             `generic` for vectors and for networks that cannot take a batch of one image.
-            What the first two make of an image must not depend on the other images of its
+            `channel` works image by image and refuses a network that mixes the images of a
             batch.
         progress: called with the number of pairs (image, unit) done.
 
@@ -84,8 +85,9 @@ def ablate_units(
         KeyError: a site that this network does not have.
         ValueError: a unit that the site does not have, units and groups at once,
             replacements that do not fit, a precision or an engine that there is not, labels
-            that the network has no logit for, a network in bfloat16, an operation after the
-            site that `delta` has no rule for (the message lists those it has).
+            that the network has no logit for, a network in training mode, numbers shorter
+            than float32 at the site or after it, an operation after the site that `delta`
+            has no rule for (the message lists those it has).
         FloatingPointError: a loss change that is NaN or infinite.
 
     >>> model = lambda images, tap: tap("all", images)
@@ -167,6 +169,12 @@ def _engine(
     maps = len(activation.shape) > 2 and alone
     engine = asked or ("dense" if head is not None else "channel" if maps else "generic")
     if engine == "channel":
+        if mixes_images(network, shape):
+            raise ValueError(
+                "what this network makes of an image depends on the others of its batch, as "
+                "BatchNorm in training mode does: put it into evaluation mode, or ask for "
+                "engine='generic'"
+            )
         if not alone:
             raise ValueError(
                 "the channel engine takes image by image, but of a single one this network "

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsel import Dataset, ablate_groups, ablate_units, models
+from jaxsel import Dataset, ablate_groups, ablate_in_order, ablate_units, models
 from tests.references import mlp, mnist, parameters
 
 SITES = ("fc1", "fc2")
@@ -166,6 +166,35 @@ def test_a_group_whose_loss_is_no_number_is_refused():
 
     with pytest.raises(FloatingPointError, match="NaN"):
         ablate_groups(model, dataset, {"all": np.zeros((1, 3), bool)})
+
+
+@pytest.mark.parametrize("every", [1, 2, 5, 12, 100])
+def test_units_taken_away_in_order_equal_a_loop(network, dataset, every, rng):
+    order = rng.permutation(12)[:11]
+    curve = ablate_in_order(network, dataset, "fc1", order, every=every)
+    counts = [*range(0, 11, every), 11]
+    assert curve.n_ablated.tolist() == counts
+    keep = draw(len(counts), whole=SITES)
+    for mask, n in zip(keep["fc1"], counts, strict=True):
+        mask[order[:n]] = False
+    loss, top1, top5 = loop(parameters.dense_layers(network), dataset, keep)
+    np.testing.assert_allclose(curve.effects.loss, loss, rtol=1e-5)
+    np.testing.assert_array_equal(curve.effects.top1, top1)
+    np.testing.assert_array_equal(curve.effects.top5, top5)
+
+
+BAD_ORDERS = {
+    "a unit twice": ({"order": np.array([1, 2, 1])}, "comes twice"),
+    "a unit that is not there": ({"order": np.array([1, 12])}, "units 0 to 11; found 1 to 12"),
+    "no unit": ({"order": np.array([], int)}, "at least one unit"),
+    "no step": ({"order": np.array([1]), "every": 0}, "every must be at least 1; found 0"),
+}
+
+
+@pytest.mark.parametrize("changed, message", BAD_ORDERS.values(), ids=BAD_ORDERS.keys())
+def test_orders_that_cannot_be_are_refused(network, dataset, changed, message):
+    with pytest.raises(ValueError, match=message):
+        ablate_in_order(network, dataset, "fc1", **changed)
 
 
 @pytest.mark.parametrize("k", [0, 2, 10])

@@ -5,8 +5,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from jaxsel import ablate_units
+from jaxsel.ablation.mixing import mixes_images
+from jaxsel.adapters import in_turn
 from tests.references import brute_force
 
 from .networks import N_CLASSES, conv, head, numbers, truth_of
@@ -68,3 +71,42 @@ def test_a_network_that_computes_in_less_than_float32_is_refused(dataset, engine
 
     with pytest.raises(ValueError, match=f"follows in computes in {dtype.__name__}: "):
         ablate_units(model, dataset, "in", engine=engine)
+
+
+def with_batch_norm(use_running_average):
+    layer = nnx.BatchNorm(4, use_running_average=use_running_average, rngs=nnx.Rngs(0))
+    return in_turn([lambda x: conv(x, numbers(3, 3, 2, 4)), layer, jax.nn.relu, head])
+
+
+def test_a_network_in_training_mode_is_refused_and_in_evaluation_mode_is_not(dataset):
+    """BatchNorm's statistics of the batch: images alone would give other numbers."""
+    with pytest.raises(ValueError, match="put it into evaluation mode"):
+        ablate_units(with_batch_norm(False), dataset, "layer2")
+    assert ablate_units(with_batch_norm(False), dataset, "layer2", engine="generic")
+    assert ablate_units(with_batch_norm(True), dataset, "layer2").engine == "channel"
+
+
+MIXING = {
+    "a mean over the batch": lambda x: x - x.mean(0),
+    "a maximum over all": lambda x: x / x.max(),
+    "attention between images": lambda x: jnp.einsum("nhwc,mhwc->nm", x, x) @ x[:, 0, 0],
+    "order in the batch": lambda x: jnp.cumsum(x, 0),
+    "the mean of a flattened batch": lambda x: x + x.reshape(-1, x.shape[-1]).mean(0),
+}
+ALONE = {
+    "a mean over places": lambda x: x - x.mean((1, 2), keepdims=True),
+    "places flattened with the images": lambda x: (x.reshape(-1, 2) @ jnp.ones((2, 2))).reshape(
+        x.shape
+    ),
+    "channels first": lambda x: jnp.moveaxis(jnp.moveaxis(x, -1, 1) * 2, 1, -1),
+    "attention between places": lambda x: jnp.einsum(
+        "nabcd,ncdk->nabk", jax.nn.softmax(jnp.einsum("nabk,ncdk->nabcd", x, x)), x
+    ),
+    "a sum that nothing uses": lambda x: (x.sum(0), x)[1],
+}
+
+
+@pytest.mark.parametrize("layer", [*MIXING.values(), *ALONE.values()], ids=[*MIXING, *ALONE])
+def test_what_mixes_the_images_of_a_batch_is_found(layer):
+    mixing = layer in MIXING.values()
+    assert mixes_images(lambda images, tap: head(layer(images)), (5, 6, 2)) == mixing
