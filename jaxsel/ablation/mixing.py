@@ -51,12 +51,12 @@ def _mixes(jaxpr: Jaxpr, of_images: set[Any]) -> bool:
             continue
         for side, (var, reached) in enumerate(zip(eqn.invars, depends, strict=True)):
             aval: Any = var.aval
-            if reached and any(aval.shape[a] % MANY == 0 for a in _summed(eqn, side, aval)):
+            if reached and any(aval.shape[a] % MANY == 0 for a in _summed(eqn, side)):
                 return True
     return False
 
 
-def _summed(eqn: Any, side: int, aval: Any) -> list[int]:
+def _summed(eqn: Any, side: int) -> list[Any]:
     """The axes of an operand whose numbers are put together."""
     name, params = eqn.primitive.name, eqn.params
     if name == "dot_general":
