@@ -163,6 +163,11 @@ def _engine(
     if ablations.units.ndim == 1:  # not groups
         with full_precision():  # a weight may be a product itself
             head = dense_head(model, image, site, activation)
+    if asked == "dense" and head is None:
+        raise ValueError(
+            f"the dense engine is for one or two dense layers with a ReLU between them after "
+            f"the site, and single units: more or something else follows {site}"
+        )
     shape = image.shape[1:]
     refuse_short_numbers(network, shape, site, activation)
     alone = takes_one_image(network, shape)
@@ -187,11 +192,7 @@ def _engine(
         return engine, partial(
             generic_pass, network, site=site, ablations=ablations, **settings
         )
-    if head is None:
-        raise ValueError(
-            f"the dense engine is for one or two dense layers with a ReLU between them after "
-            f"the site, and single units: more or something else follows {site}"
-        )
+    assert head is not None
     return engine, dense_engine(network, site, ablations, head, precision)
 
 
