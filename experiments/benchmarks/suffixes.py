@@ -8,11 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from jax.extend.core import Literal
 from torch.nn import functional
 
 from jaxsel import Dataset, forward
-from jaxsel.delta.transform import nested
+from jaxsel.delta.transform import dependents
 from jaxsel.models.resnet_cifar import ResNetCifar
 from jaxsel.models.vgg_cifar import VGGCifar
 
@@ -90,7 +89,12 @@ def flop(network: Any, image: tuple[int, ...], site: str) -> float:
         )
 
     closed = jax.make_jaxpr(after)(network, activation)
-    return _flop(closed.jaxpr, {closed.jaxpr.invars[-1]})
+    total = 0.0
+    for eqn, _ in dependents(closed.jaxpr, closed.jaxpr.invars[-1:]):
+        if eqn.primitive.name in ("dot_general", "conv_general_dilated"):
+            kernel, out = eqn.invars[1].aval, eqn.outvars[0].aval
+            total += 2.0 * out.size * kernel.size / out.shape[-1]
+    return total
 
 
 def activation_of(network: Any, images: jax.ShapeDtypeStruct, site: str) -> Any:
@@ -99,24 +103,6 @@ def activation_of(network: Any, images: jax.ShapeDtypeStruct, site: str) -> Any:
         lambda network, x: forward(network, x, sites=(site,)), network, images
     )
     return found[site]
-
-
-def _flop(jaxpr: Any, moved: set) -> float:
-    """Operations of the products that depend on some variables; these grow on the way."""
-    total = 0.0
-    for eqn in jaxpr.eqns:
-        reached = [var for var in eqn.invars if not isinstance(var, Literal) and var in moved]
-        if not reached:
-            continue
-        moved |= set(eqn.outvars)
-        inner = nested(eqn)
-        if inner is not None:
-            inside = zip(inner.jaxpr.invars, eqn.invars, strict=True)
-            total += _flop(inner.jaxpr, {own for own, var in inside if var in reached})
-        elif eqn.primitive.name in ("dot_general", "conv_general_dilated"):
-            kernel, out = eqn.invars[1].aval, eqn.outvars[0].aval
-            total += 2.0 * out.size * kernel.size / out.shape[-1]
-    return total
 
 
 def _past(site: str) -> str | None:

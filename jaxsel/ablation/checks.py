@@ -5,10 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Jaxpr, Literal
 
 from ..data.dataset import Dataset
-from ..delta.transform import nested
+from ..delta.transform import dependents
 from ..forward import forward
 from ..sites import Model, replaced, untouched
 from .ablations import Ablations
@@ -46,31 +45,14 @@ def refuse_short_numbers(
         return model(images, replaced(site, activation))
 
     jaxpr = jax.make_jaxpr(after)(images, activation).jaxpr
-    if (short := _short_number(jaxpr, {jaxpr.invars[-1]})) is not None:
-        raise ValueError(
-            f"what follows {site} computes in {short}: ablation needs float32, as its changes "
-            "are far below the resolution of anything shorter"
-        )
-
-
-def _short_number(jaxpr: Jaxpr, moved: set[Any]) -> Any:
-    """The first type shorter than float32 of what depends on some variables; these grow."""
-    for eqn in jaxpr.eqns:
-        reached = [not isinstance(var, Literal) and var in moved for var in eqn.invars]
-        if not any(reached):
-            continue
-        moved |= set(eqn.outvars)
-        inner = nested(eqn)
-        if inner is not None:
-            own = zip(inner.jaxpr.invars, reached, strict=True)
-            short = _short_number(inner.jaxpr, {var for var, depends in own if depends})
-            if short is not None:
-                return short
+    for eqn, _ in dependents(jaxpr, jaxpr.invars[-1:]):
         for var in eqn.outvars:
             aval: Any = var.aval
             if jnp.issubdtype(aval.dtype, jnp.floating) and aval.dtype.itemsize < 4:
-                return aval.dtype
-    return None
+                raise ValueError(
+                    f"what follows {site} computes in {aval.dtype}: ablation needs float32, as "
+                    "its changes are far below the resolution of anything shorter"
+                )
 
 
 def takes_one_image(model: Model, image: tuple[int, ...]) -> bool:

@@ -8,10 +8,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import Jaxpr, Literal
 from jax.interpreters import partial_eval
 
-from ..delta.transform import nested
+from ..delta.transform import dependents
 from ..sites import Model, untouched
 
 # Only shapes are computed with: an axis whose size is a multiple of this prime holds images.
@@ -34,29 +33,15 @@ def mixes_images(model: Model, image: tuple[int, ...]) -> bool:
     jaxpr = jax.make_jaxpr(lambda images: model(images, untouched))(images).jaxpr
     # What is computed for nothing, such as new running statistics, does not count.
     jaxpr, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars), instantiate=True)
-    return _mixes(jaxpr, set(jaxpr.invars))
+    return any(
+        eqn.invars[side].aval.shape[axis] % MANY == 0
+        for eqn, depends in dependents(jaxpr, jaxpr.invars)
+        for side in np.flatnonzero(depends)
+        for axis in _summed(eqn, side)
+    )
 
 
-def _mixes(jaxpr: Jaxpr, of_images: set[Any]) -> bool:
-    for eqn in jaxpr.eqns:
-        depends = [not isinstance(var, Literal) and var in of_images for var in eqn.invars]
-        if not any(depends):
-            continue
-        of_images |= set(eqn.outvars)
-        inner = nested(eqn)
-        if inner is not None:
-            own = zip(inner.jaxpr.invars, depends, strict=True)
-            if _mixes(inner.jaxpr, {var for var, reached in own if reached}):
-                return True
-            continue
-        for side, (var, reached) in enumerate(zip(eqn.invars, depends, strict=True)):
-            aval: Any = var.aval
-            if reached and any(aval.shape[a] % MANY == 0 for a in _summed(eqn, side)):
-                return True
-    return False
-
-
-def _summed(eqn: Any, side: int) -> list[Any]:
+def _summed(eqn: Any, side: Any) -> list[Any]:
     """The axes of an operand whose numbers are put together."""
     name, params = eqn.primitive.name, eqn.params
     if name == "dot_general":

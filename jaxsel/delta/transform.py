@@ -6,7 +6,7 @@ carries, beside every value, its change, with one rule per primitive (`rules.py`
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -36,6 +36,34 @@ def nested(eqn: Any) -> ClosedJaxpr | None:
     if eqn.primitive.name not in NESTED or inner is None:
         return None
     return inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
+
+
+def dependents(jaxpr: Jaxpr, variables: Iterable[Any]) -> Iterator[tuple[Any, list[bool]]]:
+    """The equations that depend on some variables, also those inside nested functions.
+
+    Args:
+        jaxpr: of a function.
+        variables: of it.
+
+    Yields:
+        An equation that is no nested function itself, and which of its operands depend.
+
+    >>> jaxpr = jax.make_jaxpr(lambda x, y: jnp.sin(x) * jnp.cos(y))(1.0, 2.0).jaxpr
+    >>> [(str(eqn.primitive), which) for eqn, which in dependents(jaxpr, jaxpr.invars[:1])]
+    [('sin', [True]), ('mul', [True, False])]
+    """
+    reached = set(variables)
+    for eqn in jaxpr.eqns:
+        which = [not isinstance(var, Literal) and var in reached for var in eqn.invars]
+        if not any(which):
+            continue
+        reached |= set(eqn.outvars)
+        inner = nested(eqn)
+        if inner is None:
+            yield eqn, which
+        else:
+            own = zip(inner.jaxpr.invars, which, strict=True)
+            yield from dependents(inner.jaxpr, [var for var, depends in own if depends])
 
 
 def delta(

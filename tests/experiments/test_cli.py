@@ -51,19 +51,19 @@ work()
     "by a library that catches everything": """
 try:
     interrupt()
-except:
+except BaseException:
     pass
 work()
 """,
     "three times": """
 try:
     interrupt()
-except:
+except BaseException:
     pass
 for _ in range(2):
     try:
         work()
-    except:
+    except BaseException:
         pass
 work()
 """,
