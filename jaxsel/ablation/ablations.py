@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ..delta.channel import OneChannel
+from ..delta.products import precision_of
 
 
 class Ablations(NamedTuple):
@@ -19,6 +20,12 @@ class Ablations(NamedTuple):
 
     units: Int[Array | np.ndarray, " units"] | Bool[Array | np.ndarray, "groups units"]
     values: Float[Array | np.ndarray, " _"]
+
+
+def some(ablations: Ablations, rows: Int[np.ndarray, " some"]) -> Ablations:
+    """Those in some rows."""
+    units, values = (np.asarray(array) for array in ablations)
+    return Ablations(units[rows], values[rows] if units.ndim == 1 else values)
 
 
 def moved_by(
@@ -34,17 +41,21 @@ def moved_by(
 
 
 def change_by(
-    ablations: Ablations, at: Int[Array, ""], activation: Float[Array, "images ... units"]
+    ablations: Ablations,
+    at: Int[Array, ""],
+    activation: Float[Array, "images ... units"],
+    products: str,
 ) -> tuple[Array, OneChannel | Float[Array, "images ... units"]]:
-    """By how much what is ablated moves, and that as a float32 change of the activation.
+    """By how much what is ablated moves, and that as a change of the activation.
 
     It is the change of one channel where a single unit is ablated. From here on all that
-    follows of it is float32.
+    follows of it is float32, unless `products` are float64.
     """
     units, values = ablations
+    kind = precision_of(products)
     if units.ndim == 2:
         moved = jnp.where(units[at], values - activation, 0)
-        return moved, moved.astype(np.float32)
+        return moved, moved.astype(kind)
     one = OneChannel(units[at], activation, activation.shape, activation.ndim - 1)
     moved = values[at] - one.of(activation)
-    return moved, one.with_change(moved.astype(np.float32))
+    return moved, one.with_change(moved.astype(kind))

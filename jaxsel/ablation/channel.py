@@ -20,8 +20,9 @@ from ..data.encoded import n_processors
 from ..intact import full_precision
 from ..sites import Model
 from .ablations import Ablations
+from .condition import DRAWS, shifted, spread
 from .programs import Programs, programs_for, runs_in_float64
-from .sums import Block, Pass
+from .sums import Block, Pass, with_spread
 
 # Convolutions use several cores themselves: these fill the gaps.
 MOST_THREADS = 4
@@ -31,6 +32,8 @@ MOST_BYTES = 2**28
 # The largest activation of the pairs of one program: on CPU what stays near the processor.
 CHUNK_BYTES, CHUNK_BYTES_ELSEWHERE = 2**21, 2**28
 MOST_PAIRS = 512
+# Of so many images in a row the first few are computed again with shifted numbers.
+CHECKED, CHECKED_OF = 4, 128
 
 
 def channel_engine(
@@ -40,6 +43,8 @@ def channel_engine(
     image: tuple[int, ...],
     chunk: int | None,
     products: str,
+    *,
+    careful: bool,
 ) -> Callable[[Batch], Pass]:
     """The engine for one site: a function from a batch to the effects of its ablations.
 
@@ -51,6 +56,7 @@ def channel_engine(
         image: the shape of one.
         chunk: pairs (image, ablation) at a time; by default what caches hold.
         products: precision of the products of changes.
+        careful: whether all pairs are computed with shifted numbers as well, several times.
     """
     exact = runs_in_float64(model, site, image)
     programs, known = programs_for(model, site, ablations, image, products, exact=exact)
@@ -74,9 +80,17 @@ def channel_engine(
 
         def of_group(rows: np.ndarray, found: tuple | None = None) -> Block:
             kept, moves = found or intact(rows)
+            number = batch.start + np.arange(rows[0], rows[0] + len(moves))
+            tried = careful | (number % CHECKED_OF < CHECKED)
+            draws = range((DRAWS if careful else 1) if tried[: len(rows)].any() else 0)
             with full_precision(), jax.enable_x64(exact):
-                pairs = _rectangles(moves, *size[0])
-                return _effects(programs, known, kept, moves, pairs, rows)
+                block = _effects(programs, known, kept, moves, size[0], rows)
+                moved = []
+                for draw in draws:
+                    now, then = shifted((known, kept), products, draw)
+                    again = _effects(programs, now, then, moves & tried[:, None], size[0], rows)
+                    moved.append(spread(block.change, again.change))
+            return with_spread(block, moved, tried[: len(rows)], careful=careful)
 
         def blocks() -> Generator[Block, None, None]:
             rest = groups
@@ -130,13 +144,14 @@ def _effects(
     known: list[Array],
     kept: list[Array],
     moves: np.ndarray,
-    pairs: Iterator[tuple[np.ndarray, np.ndarray]],
+    size: tuple[int, int],
     rows: np.ndarray,
 ) -> Block:
     """Effects on the images of some rows of a batch."""
     found = [np.zeros(moves.shape, kind) for kind in (np.float64, np.float64, np.int8, np.int8)]
     started = [
-        (image, at, programs.of_pairs(known, kept, image[0, 0], at)) for image, at in pairs
+        (image, at, programs.of_pairs(known, kept, image[0, 0], at))
+        for image, at in _rectangles(moves, *size)
     ]
     for image, at, effects in started:
         for total, values in zip(found, effects, strict=True):

@@ -28,7 +28,7 @@ from jaxtyping import Array
 
 from ..data.dataset import Batch
 from ..delta.loss import ROUNDINGS
-from ..delta.products import rounded, roundoff
+from ..delta.products import UNROUNDED, rounded, roundoff
 from ..intact import full_precision, intact_activations
 from ..sites import Model
 from .ablations import Ablations
@@ -68,8 +68,8 @@ def dense_engine(
     span = _span(units, values, len(head[0].weight))
     sizes: list[list[int]] = []  # of rows and of columns, from the first batch
     first, last = head[0].weight, head[-1].weight
-    full = products == "float32"
-    exact = len(head) == 1 or (last.shape[1] <= FEW_OUTPUTS and full)
+    few = last.shape[1] <= FEW_OUTPUTS and products == "float32"
+    exact = len(head) == 1 or few or products == "float64"
     kind = np.float64 if exact else np.float32
     with jax.enable_x64(True):
         second = _aligned(jnp.asarray(last, kind))
@@ -98,7 +98,8 @@ def dense_engine(
                     jobs = _through_relu(
                         weights, units, change, *possible, intact, sizes, products
                     )
-                yield _collect(jobs, change[: batch.n_images], known_to)
+                least = 0 if exact else np.finfo(np.float32).tiny
+                yield _collect(jobs, change[: batch.n_images], known_to, float(least))
 
         precision = (
             f"{np.dtype(kind) if exact else products} changes of {activation.dtype} values"
@@ -226,7 +227,7 @@ def _relu_image(
     # Less the label's weights before the product, not its change after: two to four times
     # as exact.
     apart = gathered - gathered[:, intact.label[i]][:, None]
-    if products == "float32":
+    if products in UNROUNDED:
         return effects(intact, i, hidden @ apart, size)
     operands = (rounded(operand, products) for operand in (hidden, apart))
     e = jnp.matmul(*operands, precision="default", preferred_element_type=hidden.dtype)
@@ -246,8 +247,14 @@ def _aligned(weight: Array, step: int = 64) -> Array:
     return jnp.pad(weight, ((0, 0), (0, -n % step))) if n > 8 * step else weight
 
 
-def _collect(jobs: Iterator[Job], change: np.ndarray, known_to: np.ndarray) -> Block:
-    """Every job's effects in their places; a response's own error comes on top."""
+def _collect(
+    jobs: Iterator[Job], change: np.ndarray, known_to: np.ndarray, least: float
+) -> Block:
+    """Every job's effects in their places; a response's own error comes on top.
+
+    What is too small for float32 must not pass for exactly nothing: the error is at least
+    `least`.
+    """
     n_images, n_units = change.shape
     loss, error = (np.zeros((n_images, n_units)) for _ in range(2))
     top1, top5 = (np.zeros((n_images, n_units), np.int8) for _ in range(2))
@@ -256,6 +263,7 @@ def _collect(jobs: Iterator[Job], change: np.ndarray, known_to: np.ndarray) -> B
         found_loss, found_error, *tops = (np.asarray(array)[:n] for array in found)
         loss[i, moving] = found_loss
         by_response = known_to[i] / np.abs(change[i, moving])
-        error[i, moving] = found_error + by_response * np.abs(found_loss)
+        found_error = found_error + by_response * np.abs(found_loss)
+        error[i, moving] = np.maximum(found_error, least)
         top1[i, moving], top5[i, moving] = tops
     return Block(slice(0, n_images), np.arange(n_units), loss, error, top1, top5)

@@ -1,9 +1,11 @@
 """What ablation returns: float64 sums over the images of each class, in host memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+
+from .verify import Verification
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +37,7 @@ class UnitEffects:
         top1_change: images gained (+) or lost (-) by each class.
         top5_change: likewise for the top five; with five classes or fewer always 0.
         error: estimate of the rounding error of a unit's loss change summed over classes,
-            nats. Exactly 0 for a unit that changes no logit at all.
+            nats; see `condition.py`. Exactly 0 for a unit that changes no logit at all.
         baseline: the intact network on the same images.
         per_image: loss change of every pair, a memory-mapped float32 file; None unless
             asked for.
@@ -43,6 +45,9 @@ class UnitEffects:
         precision: of the changes and of what they are changes of.
         replacement: what the ablated responses were set to.
         groups: the masks, where groups of units were ablated; `units` then numbers them.
+        recomputed: numbers of the units that float32 could not decide, and whose effects are
+            therefore from changes in float64.
+        verification: some units by brute force, where that was asked for.
     """
 
     site: str
@@ -57,6 +62,8 @@ class UnitEffects:
     precision: str
     replacement: float | Float[np.ndarray, " _"]
     groups: Bool[np.ndarray, "units _"] | None = None
+    recomputed: Int[np.ndarray, " _"] = field(default_factory=lambda: np.zeros(0, np.int64))
+    verification: Verification | None = None
 
     def total(self) -> Float[np.ndarray, " units"]:
         """Loss change of each unit over all images, nats."""

@@ -4,50 +4,96 @@ What does not depend on the unit has the precision of the intact pass, float64 a
 what changes is computed per unit, in full float32.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from ..data.dataset import Batch
 from ..delta.channel import OneChannel
 from ..delta.transform import delta
 from ..intact import full_precision, in_float64, intact_pass
-from ..sites import Model, replaced
+from ..sites import Model, Tap, replaced
 from .ablations import Ablations, change_by
+from .condition import DRAWS, shifted, spread
 from .judged import judged
-from .sums import Block, Pass
+from .sums import Block, Pass, with_spread
+
+# One batch in so many is computed again with shifted numbers.
+CHECKED = 16
 
 
-def generic_pass(
-    model: Model, batch: Batch, site: str, ablations: Ablations, chunk: int, products: str
-) -> Pass:
-    """The intact logits of a batch, and the effects of its ablations chunk by chunk.
+def generic_engine(
+    model: Model,
+    site: str,
+    ablations: Ablations,
+    chunk: int,
+    products: str,
+    *,
+    careful: bool,
+) -> Callable[[Batch], Pass]:
+    """The engine for one site: a function from a batch to the effects of its ablations.
 
     Args:
         model: as `traceable` gives it.
-        batch: images and labels.
         site: where the units are.
         ablations: units or groups of them.
         chunk: ablations at a time.
         products: precision of the products of changes.
+        careful: whether all pairs are computed with shifted numbers as well, several times.
     """
-    logits, activations = intact_pass(model, batch.images, (site,))
-    exact, activation = _same_precision(logits, activations[site])
-    known = (model, batch.images, batch.labels, exact, activation, ablations)
-    n, n_ablations = batch.n_images, len(ablations.units)
+    n_ablations = len(ablations.units)
+    models: list[Model] = [model] if jax.tree.leaves(model) else []
 
-    def blocks() -> Generator[Block, None, None]:
-        for start in range(0, n_ablations, chunk):
-            rows = np.arange(start, min(start + chunk, n_ablations))
-            found = _changes(*known, np.resize(rows, chunk), site, products)
-            yield Block(
-                slice(0, n), rows, *(np.asarray(array)[: len(rows), :n].T for array in found)
+    def run(batch: Batch) -> Pass:
+        logits, activations = intact_pass(model, batch.images, (site,))
+        exact, activation = _same_precision(logits, activations[site])
+        if not models:
+            models.append(_with_constants(model, site, batch.images, activation))
+        n = batch.n_images
+        checked = (batch.start // len(batch.images)) % CHECKED == 0
+
+        def changes(rows: np.ndarray, draw: int | None = None) -> list[np.ndarray]:
+            """Each `(images, ablations)`."""
+            numbers = models[0], exact, activation
+            found = _changes(
+                numbers, draw, batch, ablations, np.resize(rows, chunk), site, products
             )
+            return [np.asarray(array)[: len(rows), :n].T for array in found]
 
-    return Pass(np.asarray(logits), f"{products} changes of {exact.dtype} values", blocks())
+        def blocks() -> Generator[Block, None, None]:
+            for start in range(0, n_ablations, chunk):
+                rows = np.arange(start, min(start + chunk, n_ablations))
+                found = Block(slice(0, n), rows, *changes(rows))
+                draws = range(DRAWS if careful else int(checked))
+                moved = [spread(found.change, changes(rows, draw)[0]) for draw in draws]
+                yield with_spread(found, moved, np.ones(n, bool), careful=careful)
+
+        precision = f"{products} changes of {exact.dtype} values"
+        return Pass(np.asarray(logits), precision, blocks())
+
+    return run
+
+
+def _with_constants(
+    model: Model, site: str, images: np.ndarray, activation: jax.Array
+) -> Model:
+    """What follows the site, with the arrays that a plain function holds as leaves."""
+    exact = activation.dtype == np.float64
+    with full_precision(), jax.enable_x64(exact):
+        closed = jax.make_jaxpr(lambda images, x: model(images, replaced(site, x)))(
+            images.astype(activation.dtype), activation
+        )
+    shape, dtype = activation.shape, activation.dtype
+
+    def run(consts: list[jax.Array], images: jax.Array, tap: Tap) -> jax.Array:
+        seen = tap(site, jnp.zeros(shape, dtype))
+        return jaxpr_as_fun(ClosedJaxpr(closed.jaxpr, consts))(images, seen)[0]
+
+    return jax.tree_util.Partial(run, list(closed.consts))
 
 
 def _same_precision(logits: jax.Array, activation: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -57,14 +103,18 @@ def _same_precision(logits: jax.Array, activation: jax.Array) -> tuple[jax.Array
     return logits.astype(np.float32), activation.astype(np.float32)
 
 
-def _changes(model, images, labels, logits, activation, ablations, rows, site, products):
-    """`_traced_changes` in the precision of the intact pass."""
-    exact = logits.dtype == np.float64
+def _changes(numbers, draw, batch, ablations, rows, site, products):
+    """`_traced_changes` in the precision of the intact pass, with shifted numbers if asked."""
+    exact = numbers[1].dtype == np.float64
     with full_precision(), jax.enable_x64(exact):
-        if exact:
-            images = np.asarray(images, np.float64)
+        images = np.asarray(batch.images, np.float64 if exact else np.float32)
+        model, *known = numbers
+        if products == "float64":
+            model = in_float64(model)
+        if draw is not None:
+            model, *known = shifted((model, *known), products, draw)
         return _traced_changes(
-            model, images, labels, logits, activation, ablations, rows, site, products
+            model, images, batch.labels, *known, ablations, rows, site, products
         )
 
 
@@ -82,7 +132,7 @@ def _traced_changes(model, images, labels, logits, activation, ablations, rows, 
         return model(images, replaced(site, replaced_activation))
 
     def of_ablation(at):
-        own, moved = change_by(ablations, at, activation)
+        own, moved = change_by(ablations, at, activation, products)
         if isinstance(moved, OneChannel):
             moved = moved.whole(activation.shape)
         change = delta(after, strict=True, products=products)(activation, moved)

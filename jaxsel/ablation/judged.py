@@ -1,6 +1,7 @@
 """What a change of the logits does to loss and rank, and how exactly that is known."""
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..delta.loss import (
@@ -27,7 +28,7 @@ def judged(
         labels: class of each image.
         activation: at the site.
         ablated: by how much the ablated units move.
-        change: of the logits, float32.
+        change: of the logits, in the precision of the changes.
         products: precision of the products that it comes from.
     """
     loss_change = cross_entropy_change(logits, labels, change)
@@ -40,9 +41,12 @@ def judged(
     known_to = ROUNDINGS * float(jnp.finfo(activation.dtype).eps) / 2 * _largest(activation)
     by_response = (known_to / jnp.where(own == 0, 1, own)).astype(change.dtype)
     error = cross_entropy_change_error(logits, labels, change, roundoff=v)
+    error += by_response * jnp.abs(loss_change)
+    # What is too small for float32 must not pass for exactly nothing.
+    least = jnp.finfo(np.float32).tiny if change.dtype == np.float32 else 0
     return (
         loss_change,
-        error + by_response * jnp.abs(loss_change),
+        jnp.where(own == 0, error, jnp.maximum(error, least)),
         (rank < 1).astype(jnp.int8) - (before < 1).astype(jnp.int8),
         (rank < 5).astype(jnp.int8) - (before < 5).astype(jnp.int8),
     )

@@ -55,7 +55,7 @@ class Programs(NamedTuple):
 def runs_in_float64(model: Model, site: str, image: tuple[int, ...]) -> bool:
     """Whether float64 input goes through to the logits, and breaks nothing on its way."""
     with jax.enable_x64(True):
-        images = jax.ShapeDtypeStruct((1, *image), np.float64)
+        images = jax.ShapeDtypeStruct((2, *image), np.float64)
         try:
             logits, seen = jax.eval_shape(
                 lambda model, images: forward(in_float64(model), images, sites=(site,)),
@@ -112,7 +112,7 @@ def _programs(
         found: list[Array] = []
 
         def ablated(activation: Array) -> Array | OneChannel:
-            exactly, change = change_by(ablations, at, activation)
+            exactly, change = change_by(ablations, at, activation, products)
             found.extend((activation, exactly))
             return change
 

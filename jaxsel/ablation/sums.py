@@ -1,10 +1,10 @@
 """What an engine hands over, and the running float64 sums of it per unit and class."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 
 class Block(NamedTuple):
@@ -17,6 +17,8 @@ class Block(NamedTuple):
         error: estimate of the rounding error of the change.
         top1: 1 where an image is gained, -1 where one is lost.
         top5: likewise.
+        spread: the error that shifted numbers tell of, NaN for images that were not tried;
+            None where none was. See `condition.py`.
     """
 
     images: slice
@@ -25,6 +27,30 @@ class Block(NamedTuple):
     error: Float[np.ndarray, "images units"]
     top1: Int[np.ndarray, "images units"]
     top5: Int[np.ndarray, "images units"]
+    spread: Float[np.ndarray, "images units"] | None = None
+
+
+def with_spread(
+    block: Block,
+    spread: Sequence[Float[np.ndarray, "images units"]],
+    tried: Bool[np.ndarray, " images"],
+    *,
+    careful: bool,
+) -> Block:
+    """A block that knows what the largest of several draws tells of its error.
+
+    Args:
+        block: without it.
+        spread: of each draw.
+        tried: images that it is of.
+        careful: whether it is of all images, and so becomes part of the error of each pair.
+    """
+    if not spread:
+        return block
+    largest = np.max(spread, axis=0)
+    if careful:
+        return block._replace(error=np.maximum(block.error, largest))
+    return block._replace(spread=np.where(tried[:, None], largest, np.nan))
 
 
 class Pass(NamedTuple):
@@ -49,12 +75,18 @@ class Sums:
         self.loss_change, self.top1_change, self.top5_change = (
             np.zeros((n_classes, n_units)) for _ in range(3)
         )
-        self.error = np.zeros(n_units)
+        self.estimate = np.zeros(n_units)
+        # Of the same pairs: their part of the estimate, and what shifted numbers tell.
+        self.checked, self.spread = np.zeros(n_units), np.zeros(n_units)
 
     def add(self, block: Block, labels: Int[np.ndarray, " images"]) -> None:
         """Count in some units on some images, whose labels these are."""
         units = block.units
-        self.error[units] += block.error.sum(axis=0, dtype=np.float64)
+        self.estimate[units] += block.error.sum(axis=0, dtype=np.float64)
+        if block.spread is not None:
+            tried = ~np.isnan(block.spread[:, 0])
+            self.checked[units] += block.error[tried].sum(axis=0, dtype=np.float64)
+            self.spread[units] += block.spread[tried].sum(axis=0, dtype=np.float64)
         for total, values in (
             (self.loss_change, block.change),
             (self.top1_change, block.top1),
@@ -62,6 +94,28 @@ class Sums:
         ):
             present, sums = class_sums(values, labels)
             total[np.ix_(present, units)] += sums
+
+    def put(self, rows: Int[np.ndarray, " some"], others: "Sums") -> None:
+        """What others found of some rows stands in place of what was found here."""
+        for own, theirs in (
+            (self.loss_change, others.loss_change),
+            (self.top1_change, others.top1_change),
+            (self.top5_change, others.top5_change),
+        ):
+            own[:, rows] = theirs
+
+    def error(self) -> Float[np.ndarray, " units"]:
+        """The estimate of each unit, raised where shifted numbers tell of more.
+
+        A unit that moved nothing in what was tried counts as the worst of the others.
+        """
+        tried = self.checked > 0
+        if not tried.any():
+            return self.estimate
+        more = np.maximum(self.spread[tried] / self.checked[tried], 1)
+        factor = np.full(len(tried), more.max())
+        factor[tried] = more
+        return self.estimate * factor
 
 
 def class_sums(

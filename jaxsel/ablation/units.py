@@ -4,31 +4,23 @@ Batch by batch an engine computes the effects; here they are summed in float64 o
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ..data.dataset import Batch, Dataset
+from ..data.dataset import Dataset
 from ..delta.products import check_precision
-from ..evaluation import judge
-from ..intact import full_precision, traceable
 from ..sites import Model
-from .ablations import Ablations
-from .baseline import BaselineSums
-from .channel import channel_engine
-from .checks import activation_shape, asked_for, refuse_short_numbers, takes_one_image
-from .dense import dense_engine
+from .ablations import Ablations, some
+from .checks import activation_shape, asked_for
 from .effects import UnitEffects
-from .generic import generic_pass
-from .head import dense_head
-from .mixing import mixes_images
-from .sums import Pass, Sums
-
-ENGINES = ("dense", "channel", "generic")
+from .engines import ENGINES, Engine, chosen, on_cpu, started
+from .passes import summed
+from .sums import Sums
+from .verify import Verification, brute_force
 
 
 def ablate_units(
@@ -44,6 +36,8 @@ def ablate_units(
     batch_size: int = 256,
     chunk: int | None = None,
     engine: str | None = None,
+    recompute: bool = True,
+    verify: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> UnitEffects:
     """Take away each unit of a site in turn, or each group of units, and say what it changes.
@@ -62,9 +56,10 @@ def ablate_units(
         replacement: 0, another number, or one value per unit (mean ablation), in the units
             of the activation: one for each of `units`; for groups one for each of the site.
         precision: of the products that the *changes* are made of: `float32`, or for speed
-            `tensorfloat32` or `bfloat16` (on CPU as exact as these, but no faster). The
-            intact network stays as exact as it is; the error that this causes is part of
-            `error` in what is returned.
+            `tensorfloat32` or `bfloat16` (on CPU as exact as these, but no faster), or
+            `float64`, two to three times slower (on CPU and GPU, not on TPU). The intact
+            network stays as exact as it is; the error that this causes is part of `error`
+            in what is returned.
         per_image: a `.npy` file to write the loss change of every pair to, 4 bytes each.
         batch_size: images at a time.
         chunk: in the channel engine pairs (image, unit) at a time, by default what fits the
@@ -75,6 +70,11 @@ def ablate_units(
             `generic` for vectors and for networks that cannot take a batch of one image.
             `channel` works image by image and refuses a network that mixes the images of a
             batch.
+        recompute: whether units whose error estimate does not exclude zero are computed once
+            more with changes in float64, on the CPU; what is undecided then is undecidable
+            in floating point.
+        verify: so many ablations, drawn at random but always the same, are done again by
+            brute force in float64; see `UnitEffects.verification`.
         progress: called with the number of pairs (image, unit) done.
 
     Returns:
@@ -103,33 +103,49 @@ def ablate_units(
     activation = activation_shape(model, dataset, site)
     ablations = asked_for(units, groups, replacement, activation.shape[-1], site)
     n = len(ablations.units)
-    engine, run = _engine(
-        model, dataset, site, activation, ablations, chunk, precision, asked=engine
+    if not 0 <= verify <= n:
+        raise ValueError(f"verify must be 0 to {n}, the number of ablations; found {verify}")
+    use = chosen(
+        model,
+        dataset,
+        site,
+        activation,
+        groups=groups is not None,
+        chunk=chunk,
+        asked=engine,
     )
+    if verify and not use.exact:
+        raise ValueError("this network casts to float32 itself: it cannot be verified")
     names = np.arange(n) if groups is not None else np.asarray(ablations.units)
-    n_classes = len(dataset.class_names)
-    intact, sums = BaselineSums(n_classes), Sums(n, n_classes)
-    precisions = set()
     with _pair_file(per_image, (len(dataset), n)) as pairs:
-        for batch in dataset.batches(batch_size):
-            found = run(batch)
-            precisions.add(found.precision)
-            done = 0
-            with closing(found.blocks) as blocks:
-                for block in blocks:
-                    labels = batch.labels[: batch.n_images][block.images]
-                    if not np.isfinite(block.change).all():
-                        first = batch.start + block.images.start
-                        judge(found.logits[block.images], labels, first)
-                        _refuse_no_number(block.change, names[block.units], site)
-                    sums.add(block, labels)
-                    if pairs is not None:
-                        at = slice(batch.start, batch.start + batch.n_images)
-                        pairs[at][block.images, block.units] = block.change
-                    done += block.change.size
-                    if progress is not None:
-                        progress(batch.start * n + done)
-            intact.add(found.logits, batch)
+        settings = {"batch_size": batch_size, "pairs": pairs}
+        found = summed(
+            started(use, ablations, precision),
+            dataset,
+            names,
+            site,
+            columns=np.arange(n),
+            progress=progress,
+            **settings,
+        )
+        sums, error = found.sums, found.sums.error()
+        total = np.abs(sums.loss_change.sum(axis=0))
+        unsure = np.flatnonzero((total <= error) & (error > 0))
+        if recompute and len(unsure) and use.exact:
+            with jax.default_device(jax.devices("cpu")[0]):
+                again = summed(
+                    started(on_cpu(use), some(ablations, unsure), "float64", careful=True),
+                    dataset,
+                    names[unsure],
+                    site,
+                    columns=unsure,
+                    progress=None,
+                    **settings,
+                )
+            sums.put(unsure, again.sums)
+            error[unsure] = again.sums.error()
+        else:
+            unsure = unsure[:0]
     return UnitEffects(
         site=site,
         units=names,
@@ -137,70 +153,37 @@ def ablate_units(
         loss_change=sums.loss_change.T,
         top1_change=sums.top1_change.T.astype(np.int64),
         top5_change=sums.top5_change.T.astype(np.int64),
-        error=sums.error,
-        baseline=intact.finish(),
+        error=error,
+        baseline=found.intact.finish(),
         per_image=None if per_image is None else np.load(per_image, mmap_mode="r"),
-        engine=engine,
-        precision=" and ".join(sorted(precisions)),
+        engine=use.name,
+        precision=found.precision,
         replacement=replacement,
+        recomputed=names[unsure],
+        verification=_verified(use, dataset, ablations, names, sums, verify, batch_size),
     )
 
 
-def _engine(
-    model: Model,
+def _verified(
+    engine: Engine,
     dataset: Dataset,
-    site: str,
-    activation: jax.ShapeDtypeStruct,
     ablations: Ablations,
-    chunk: int | None,
-    precision: str,
-    *,
-    asked: str | None,
-) -> tuple[str, Callable[[Batch], Pass]]:
-    """The engine asked for, or the fastest that fits what follows the site."""
-    image = dataset.inputs(slice(0, 1))
-    network, head = traceable(model), None
-    if ablations.units.ndim == 1:  # not groups
-        with full_precision():  # a weight may be a product itself
-            head = dense_head(model, image, site, activation)
-    if asked == "dense" and head is None:
-        raise ValueError(
-            f"the dense engine is for one or two dense layers with a ReLU between them after "
-            f"the site, and single units: more or something else follows {site}"
+    names: np.ndarray,
+    sums: Sums,
+    n: int,
+    batch_size: int,
+) -> Verification | None:
+    """Some of the ablations by brute force, always the same ones."""
+    if n == 0:
+        return None
+    rows = np.sort(np.random.default_rng(0).choice(len(names), n, replace=False))
+    with jax.default_device(jax.devices("cpu")[0]):
+        network, drawn = on_cpu(engine).network, some(ablations, rows)
+        change, size, resolution = brute_force(
+            network, dataset, engine.site, drawn, batch_size=batch_size
         )
-    shape = image.shape[1:]
-    refuse_short_numbers(network, shape, site, activation)
-    alone = takes_one_image(network, shape)
-    maps = len(activation.shape) > 2 and alone
-    engine = asked or ("dense" if head is not None else "channel" if maps else "generic")
-    if engine == "channel":
-        if mixes_images(network, shape):
-            raise ValueError(
-                "what this network makes of an image depends on the others of its batch, as "
-                "BatchNorm in training mode does: put it into evaluation mode, or ask for "
-                "engine='generic'"
-            )
-        if not alone:
-            raise ValueError(
-                "the channel engine takes image by image, but of a single one this network "
-                "makes no batch of one: engine='generic' takes batches"
-            )
-        return engine, channel_engine(network, site, ablations, shape, chunk, precision)
-    if engine == "generic":
-        most = min(chunk or 32, len(ablations.units))
-        settings = {"chunk": most, "products": precision}
-        return engine, partial(
-            generic_pass, network, site=site, ablations=ablations, **settings
-        )
-    assert head is not None
-    return engine, dense_engine(network, site, ablations, head, precision)
-
-
-def _refuse_no_number(change: np.ndarray, units: np.ndarray, site: str) -> None:
-    finite = np.isfinite(change).all(axis=0)
-    raise FloatingPointError(
-        f"the loss change of unit {units[~finite][0]} of {site} is NaN or infinite"
-    )
+    error = np.abs(sums.loss_change[:, rows].sum(axis=0) - change)
+    return Verification(names[rows], change, size, error, resolution)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .products import PRODUCTS, rounded
+from .products import PRODUCTS, UNROUNDED, rounded
 
 
 class Step:
@@ -63,7 +63,7 @@ class Step:
         if params.get("preferred_element_type") is not None:
             params["preferred_element_type"] = self.dtype
         narrow = [self.narrow(operand) for operand in operands]
-        if self.products != "float32" and self.primitive.name in PRODUCTS:
+        if self.products not in UNROUNDED and self.primitive.name in PRODUCTS:
             narrow = [rounded(operand, self.products) for operand in narrow]
             params |= {"precision": None, "preferred_element_type": self.dtype}
         return self._bind(params, narrow)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from .channel import OneChannel, mixed, narrowed, the_channel
-from .products import check_precision
+from .products import check_precision, precision_of
 from .rules import RULES
 from .step import Step, is_real
 
@@ -80,7 +80,8 @@ def delta(
             floating-point arrays.
         strict: refuse a primitive without a rule instead of falling back.
         products: what the operands of matrix products and convolutions of changes are
-            rounded to: `float32` (not at all), `tensorfloat32` or `bfloat16`.
+            rounded to: `tensorfloat32` or `bfloat16`; `float32` and `float64` leave them
+            as they are.
 
     Returns:
         A function of `x` and `dx`: trees of the same structure and shapes. A leaf of `dx`
@@ -154,7 +155,8 @@ def change_at(
 
     Args:
         name: of the value, given by `jax.ad_checkpoint.checkpoint_name` inside `f`.
-        change: from the value to its change, in float32: an array or a `OneChannel`.
+        change: from the value to its change, an array or a `OneChannel`: in float64 if
+            `products` is that, otherwise in float32.
         f: as in `delta`.
         strict: likewise.
         products: likewise.
@@ -171,7 +173,7 @@ def change_at(
 
     def walked(x: Any) -> tuple[Any, Any]:
         values = [jnp.asarray(value) for value in jax.tree.leaves(x)]
-        walk = _Walk(jnp.dtype(jnp.float32), strict, products, {name: change})
+        walk = _Walk(jnp.dtype(precision_of(products)), strict, products, {name: change})
         return _walked(f, x, values, [None] * len(values), walk)
 
     return walked

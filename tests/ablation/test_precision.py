@@ -17,7 +17,7 @@ from tests.references import mlp, parameters
 
 # Binary digits after the leading one, as the makers of the hardware have it.
 DIGITS = {"tensorfloat32": 10, "bfloat16": 7}
-NAMES = "float32, tensorfloat32, bfloat16"
+NAMES = "float64, float32, tensorfloat32, bfloat16"
 
 
 def to_digits(x, digits):
@@ -256,7 +256,8 @@ made = functools.cache(lambda name: CASES[name][0]())
 @functools.cache
 def effects_of(name, precision):
     case = made(name)
-    return ablate_units(case.model, case.dataset, case.site, precision=precision)
+    settings = {"precision": precision, "recompute": False}
+    return ablate_units(case.model, case.dataset, case.site, **settings)
 
 
 @pytest.mark.parametrize("precision", DIGITS)
@@ -363,7 +364,8 @@ def test_an_effect_below_its_error_is_undecided(engine):
         ("tensorfloat32", "undecided"),
         ("bfloat16", "undecided"),
     ):
-        effects = ablate_units(model, dataset, "in", precision=precision, engine=engine)
+        settings = {"precision": precision, "engine": engine}
+        effects = ablate_units(model, dataset, "in", recompute=False, **settings)
         assert effects.engine == engine
         assert effects.verdict() == [verdict]
         assert abs(effects.total()[0] - total) <= effects.error[0]

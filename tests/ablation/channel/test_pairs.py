@@ -105,7 +105,8 @@ def test_batches_and_chunks_change_the_last_bits_at_most(
     )
     assert_alike(other.per_image, one.per_image, truth)
     assert_alike(other.per_image, truth.change, truth)
-    np.testing.assert_allclose(other.error, one.error, rtol=1e-5)
+    # Where it was measured, roundings are a sixteenth of it: see `condition.py`.
+    np.testing.assert_allclose(other.error, one.error, rtol=1 / 8)
     np.testing.assert_array_equal(other.top1_change, one.top1_change)
     np.testing.assert_array_equal(other.top5_change, one.top5_change)
     np.testing.assert_allclose(other.baseline.loss, one.baseline.loss, rtol=1e-13)

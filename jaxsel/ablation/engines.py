@@ -1,0 +1,138 @@
+"""Which engine ablates, by what follows the site."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import jax
+
+from ..data.dataset import Batch, Dataset
+from ..intact import full_precision, traceable
+from ..sites import Model
+from .ablations import Ablations
+from .channel import channel_engine
+from .checks import refuse_short_numbers, takes_one_image
+from .dense import dense_engine
+from .generic import generic_engine
+from .head import Dense, dense_head
+from .mixing import mixes_images
+from .programs import runs_in_float64
+from .sums import Pass
+
+ENGINES = ("dense", "channel", "generic")
+MOST_UNITS = 32  # at a time, in the generic engine
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine for one site of one network.
+
+    Attributes:
+        name: one of `ENGINES`.
+        network: as `traceable` gives it.
+        site: where the units are.
+        image: the shape of one.
+        head: what follows the site, for the dense engine.
+        chunk: at a time; None for its own choice.
+        exact: whether the intact network runs in float64, and so its changes can.
+    """
+
+    name: str
+    network: Model
+    site: str
+    image: tuple[int, ...]
+    head: tuple[Dense, ...] | None
+    chunk: int | None
+    exact: bool
+
+
+def chosen(
+    model: Model,
+    dataset: Dataset,
+    site: str,
+    activation: jax.ShapeDtypeStruct,
+    *,
+    groups: bool,
+    chunk: int | None,
+    asked: str | None,
+) -> Engine:
+    """The engine asked for, or the fastest that fits what follows the site.
+
+    Args:
+        model: called as `model(images, tap)`.
+        dataset: images, for their shape.
+        site: where the units are.
+        activation: shape and type of it, for two images.
+        groups: whether units are taken away in groups.
+        chunk: at a time.
+        asked: name of an engine, or None.
+
+    Raises:
+        ValueError: an engine that does not fit what follows the site.
+    """
+    image = dataset.inputs(slice(0, 1))
+    shape = image.shape[1:]
+    network, head = traceable(model), None
+    if not groups:
+        with full_precision():  # a weight may be a product itself
+            head = dense_head(model, image, site, activation)
+    if asked == "dense" and head is None:
+        raise ValueError(
+            f"the dense engine is for one or two dense layers with a ReLU between them after "
+            f"the site, and single units: more or something else follows {site}"
+        )
+    refuse_short_numbers(network, shape, site, activation)
+    alone = takes_one_image(network, shape)
+    maps = len(activation.shape) > 2 and alone
+    name = asked or ("dense" if head is not None else "channel" if maps else "generic")
+    if name == "channel" and mixes_images(network, shape):
+        raise ValueError(
+            "what this network makes of an image depends on the others of its batch, as "
+            "BatchNorm in training mode does: put it into evaluation mode, or ask for "
+            "engine='generic'"
+        )
+    if name == "channel" and not alone:
+        raise ValueError(
+            "the channel engine takes image by image, but of a single one this network "
+            "makes no batch of one: engine='generic' takes batches"
+        )
+    exact = name == "dense" or runs_in_float64(network, site, shape)
+    return Engine(name, network, site, shape, head, chunk, exact)
+
+
+def started(
+    engine: Engine, ablations: Ablations, precision: str, *, careful: bool = False
+) -> Callable[[Batch], Pass]:
+    """A function from a batch to the effects of its ablations.
+
+    Args:
+        engine: which.
+        ablations: units or groups of them.
+        precision: of the products of changes.
+        careful: whether the error of every pair is measured, not only estimated; see
+            `condition.py`. The dense engine always knows its own.
+
+    Raises:
+        ValueError: changes in float64 of a network that casts to float32 itself.
+    """
+    if precision == "float64" and not engine.exact:
+        raise ValueError(
+            "this network casts to float32 itself: its changes cannot be had in float64"
+        )
+    network, site = engine.network, engine.site
+    if engine.name == "dense":
+        assert engine.head is not None
+        return dense_engine(network, site, ablations, engine.head, precision)
+    if engine.name == "channel":
+        settings = (site, ablations, engine.image, engine.chunk, precision)
+        return channel_engine(network, *settings, careful=careful)
+    chunk = min(engine.chunk or MOST_UNITS, len(ablations.units))
+    return generic_engine(network, site, ablations, chunk, precision, careful=careful)
+
+
+def on_cpu(engine: Engine) -> Engine:
+    """The same with its arrays on the CPU, the one device that is sure to have float64."""
+    if jax.default_backend() == "cpu":
+        return engine
+    cpu = jax.devices("cpu")[0]
+    network, head = jax.device_put((engine.network, engine.head), cpu)
+    return replace(engine, network=network, head=head)
