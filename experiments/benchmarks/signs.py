@@ -25,6 +25,7 @@ from .. import cli
 N_CLASSES = 7
 # Effects below this share of the sum of absolute changes may be undecided.
 WORTH_DECIDING = 1e-6
+COUNTS = ("units", "wrong", "undecided", "worth_deciding", "recomputed", "beyond_error")
 # What the brute force itself is off by, in roundings of the losses that it subtracts.
 ROUNDINGS = 64
 
@@ -59,7 +60,7 @@ class Case:
 
 
 # Weights by shape, the site's units first; a window where there are four axes.
-KINDS = {
+KINDS: dict[str, list[tuple[int, ...]]] = {
     "dense": [(96, 48), (48, N_CLASSES)],
     "generic": [(64, 48), (48, 32), (32, N_CLASSES)],
     "channel": [(3, 3, 32, 8), (8, N_CLASSES)],
@@ -84,15 +85,15 @@ def network(arrays: list[Any], images: Any, tap: Any) -> Any:
 def losses(weights: list[np.ndarray], x: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The same in NumPy, in 80-bit numbers, to the loss of each image."""
     if weights[0].ndim == 4:
-        kernel = np.longdouble(weights[0])
+        kernel = weights[0].astype(np.longdouble)
         padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
         out = np.zeros((*x.shape[:3], kernel.shape[-1]), np.longdouble)
         for i, j in np.ndindex(3, 3):
             out += padded[:, i : i + SIDE, j : j + SIDE] @ kernel[i, j]
         x, weights = np.maximum(out, 0).mean((1, 2)), weights[1:]
     for weight in weights[:-1]:
-        x = np.maximum(x @ np.longdouble(weight), 0)
-    logits = x @ np.longdouble(weights[-1])
+        x = np.maximum(x @ weight.astype(np.longdouble), 0)
+    logits = x @ weights[-1].astype(np.longdouble)
     lead = logits - logits[np.arange(len(x)), labels][:, None]
     lead[np.arange(len(x)), labels] = -np.inf
     top = np.maximum(lead.max(axis=1), 0)
@@ -143,12 +144,10 @@ def compared(case: Case) -> dict[str, int]:
     """How many verdicts on the units of a case are right, wrong, or missing."""
     model = adapters.with_parameters(network, [jnp.asarray(one) for one in case.weights])
     effects = ablate_units(model, case.dataset, "in", engine=case.kind)
-    x, labels = np.longdouble(case.dataset.images), case.dataset.labels
+    x, labels = case.dataset.images.astype(np.longdouble), case.dataset.labels
     before = losses(case.weights, x, labels)
     eps = np.finfo(np.longdouble).eps
-    counts = dict.fromkeys(
-        ("units", "wrong", "undecided", "worth_deciding", "recomputed", "beyond_error"), 0
-    )
+    counts: dict[str, int] = dict.fromkeys(COUNTS, 0)
     for unit, verdict in zip(effects.units, effects.verdict(), strict=True):
         ablated = x.copy()
         ablated[..., unit] = 0

@@ -20,7 +20,7 @@ def with_weights(*weights):
 @pytest.mark.parametrize("kind", signs.KINDS)
 def test_no_sign_is_wrong_and_errors_hold_on_random_networks(kind):
     """A few networks of each kind; a hundred thousand units are in BENCHMARKS.md."""
-    total = dict.fromkeys(("units", "wrong", "undecided", "worth_deciding", "beyond_error"), 0)
+    total = dict.fromkeys(signs.COUNTS, 0)
     for i in range(2 if kind == "channel" else 6):
         found = signs.compared(signs.drawn(kind, 24, np.random.default_rng([7, i])))
         total = {key: count + found[key] for key, count in total.items()}
@@ -113,7 +113,7 @@ def test_changes_in_float64_have_the_digits_of_float64(kind):
     model = with_weights(*case.weights)
     effects = ablate_units(model, case.dataset, "in", engine=kind, precision="float64")
     assert effects.precision == "float64 changes of float64 values"
-    x, labels = np.longdouble(case.dataset.images), case.dataset.labels
+    x, labels = case.dataset.images.astype(np.longdouble), case.dataset.labels
     before = signs.losses(case.weights, x, labels)
     known_to = 1e-17 * before.sum()
     relative = []
@@ -151,7 +151,7 @@ def test_verification_is_brute_force_on_some_units(kind):
     found = effects.verification
     assert found is not None
     assert len(set(found.units)) == 9
-    x, labels = np.longdouble(case.dataset.images), case.dataset.labels
+    x, labels = case.dataset.images.astype(np.longdouble), case.dataset.labels
     before = signs.losses(case.weights, x, labels)
     for at, unit in enumerate(found.units):
         ablated = np.where(np.arange(x.shape[-1]) == unit, 0, x)
