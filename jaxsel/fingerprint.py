@@ -22,8 +22,7 @@ from jax.interpreters import partial_eval
 from .data.dataset import Dataset
 from .data.encoded import EncodedImages
 from .delta.transform import nested
-from .forward import forward
-from .intact import full_precision, in_float64, traceable
+from .intact import intact_jaxpr, traceable
 from .sites import Model
 
 # Of the images that are read at a time.
@@ -58,12 +57,9 @@ def of_network(model: Model, image_shape: tuple[int, ...], site: str | None = No
     False
     """
     network = traceable(model)
-    with full_precision():
-        try:
-            with jax.enable_x64(True):
-                return _of_pass(network, image_shape, site, np.float64)
-        except TypeError:  # as in the intact pass, float64 breaks this network
-            return _of_pass(network, image_shape, site, np.float32)
+    closed = intact_jaxpr(network, image_shape, site)
+    images = _known(_digest("images", *image_shape))
+    return _of_function(closed, [*map(_once, jax.tree.leaves(network)), images])
 
 
 def of_images(dataset: Dataset, progress: Callable[[int], None] | None = None) -> str:
@@ -196,22 +192,6 @@ def _stored(images: Any, n: int) -> Iterable[tuple[int, Any]]:
     for start in range(0, n, step):
         part = np.asarray(images[start : start + step])
         yield start + len(part), _bytes(part)
-
-
-def _of_pass(network: Model, image_shape: tuple[int, ...], site: str | None, kind: Any) -> str:
-    """The computation, as the intact pass does it."""
-
-    def run(network: Model, images: jax.Array) -> jax.Array:
-        network = in_float64(network) if kind is np.float64 else network
-        sites = () if site is None else (site,)
-        logits, activations = forward(network, images, sites=sites)
-        return logits if site is None else activations[site]
-
-    # Two, as of one image an axis could be dropped.
-    images = jax.ShapeDtypeStruct((2, *image_shape), kind)
-    closed = jax.make_jaxpr(run)(network, images)
-    stored = [*map(_once, jax.tree.leaves(network)), _known(_digest("images", images))]
-    return _of_function(closed, stored)
 
 
 def _of_function(function: Any, operands: list[Callable[[], str]] | None = None) -> str:
