@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,7 +27,6 @@ from .stored import (
     digest,
     header_of,
     n_bytes,
-    opened,
     read_stored,
 )
 
@@ -159,16 +158,16 @@ def _fill(
     progress: Progress | None,
 ) -> None:
     """Write the blocks from a row on, and after each its digest."""
-    array = opened(work / ARRAY, header)
-    start, row_bytes = len(array.file) - array.array.nbytes, array.array[:1].nbytes
-    if row == len(array):
+    n_rows, size = header["shape"][0], n_bytes(header)
+    if row == n_rows:
         return
     # Not through the map: on a full disk that would end the process.
     with (work / ARRAY).open("r+b", buffering=0) as file:
+        start = os.fstat(file.fileno()).st_size - size
         for rows in blocks(row):
-            rows = np.ascontiguousarray(rows, array.precision)
+            rows = np.ascontiguousarray(rows, header["type"])
             with _told(work, header):
-                file.seek(start + row * row_bytes)
+                file.seek(start + row * (size // n_rows))
                 _write(file, rows.reshape(-1).view(np.uint8).data)
                 manifest.seek(0, os.SEEK_END)
                 _write(manifest, digest(rows) + b"\n")
@@ -244,8 +243,8 @@ def _locked(path: Path) -> BinaryIO | None:
 
 def _remove(path: Path) -> None:
     """A folder, its large file first: what is left of it can be found and removed as well."""
-    if path.is_dir() and not path.is_symlink():
-        (path / ARRAY).unlink(missing_ok=True)
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    with suppress(OSError):
+        (path / ARRAY).unlink()
+    shutil.rmtree(path, ignore_errors=True)
