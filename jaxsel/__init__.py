@@ -2,6 +2,7 @@
 
 from . import adapters as adapters
 from . import data as data
+from . import fingerprint as fingerprint
 from . import models as models
 from . import statistics as statistics
 from .ablation import UnitEffects as UnitEffects

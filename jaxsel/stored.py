@@ -98,7 +98,8 @@ def checked(
         header: as in `read_stored`.
         progress: likewise.
     """
-    first, *digests = (path / MANIFEST).read_bytes().split(b"\n")
+    *lines, _torn = (path / MANIFEST).read_bytes().split(b"\n")
+    first, *digests = lines or [b""]
     found = _table(first)
     for name, wanted in header.items():
         if found.get(name) != wanted:

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from .locks import locked
 from .stored import (
     ARRAY,
     MANIFEST,
@@ -29,11 +30,6 @@ from .stored import (
     n_bytes,
     read_stored,
 )
-
-try:
-    import fcntl
-except ImportError:  # Windows: there a killed run's work is not gone on with
-    fcntl = None
 
 # The blocks from a row on, which is the first of one.
 Blocks = Callable[[int], Iterable[np.ndarray]]
@@ -88,7 +84,7 @@ def stored_array(
         except Exception:  # an interrupt is no error: what is done then is kept
             _remove(work)
             raise
-        if fcntl is None:
+        if os.name == "nt":
             manifest.close()  # Windows renames nothing that is open
         _put(work, path)
     for left, lock in _left_behind(path):
@@ -120,7 +116,7 @@ def _begun(
         with _told(path, header, work):
             work.chmod(0o755)  # mkdtemp makes it private
             (work / MANIFEST).touch()
-            manifest = _locked(work / MANIFEST)
+            manifest = locked(work / MANIFEST, without_locks=True)
             if manifest is None:  # a run that looks for what is left was faster
                 continue
             try:
@@ -213,38 +209,19 @@ def _prefix(path: Path) -> str:
 
 def _left_behind(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
     """Unfinished folders that nobody is writing, and their manifests, locked."""
-    if fcntl is None or not path.parent.is_dir():
+    if not path.parent.is_dir():
         return
     for work in sorted(path.parent.iterdir()):
-        if work.name.startswith(_prefix(path)) and (work / MANIFEST).is_file():
-            manifest = _locked(work / MANIFEST)
+        if work.name.startswith(_prefix(path)):
+            manifest = locked(work / MANIFEST, without_locks=False)
             if manifest is not None:
                 yield work, manifest
-
-
-def _locked(path: Path) -> BinaryIO | None:
-    """A file that this process alone writes until it is closed; None if another does."""
-    try:
-        file = path.open("r+b", buffering=0)
-    except FileNotFoundError:
-        return None
-    if fcntl is None:
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Before that, the one who had it may have renamed or removed it.
-        if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-            return file
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    file.close()
-    return None
 
 
 def _remove(path: Path) -> None:
     """A folder, its large file first: what is left of it can be found and removed as well."""
     if path.is_symlink() or path.is_file():
-        path.unlink()
+        path.unlink(missing_ok=True)
     with suppress(OSError):
         (path / ARRAY).unlink()
     shutil.rmtree(path, ignore_errors=True)

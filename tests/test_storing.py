@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxsel import storing
+from jaxsel import locks, stored, storing
 from jaxsel.storing import stored_array
 
 ROOT = Path(__file__).parent.parent
@@ -258,6 +258,7 @@ def unfinished(path):
         (lambda w: with_line(w, 3, "0" * 30), 6),
         (lambda w: with_line(w, 1, "0" * 64), 0),
         (lambda w: with_line(w, 3, "torn"), 6),
+        (lambda w: os.truncate(w / "manifest", (w / "manifest").stat().st_size - 1), 6),
         (lambda w: (w / "array.npy").unlink(), 0),
         (lambda w: (w / "manifest").write_text(""), 0),
         (lambda w: edited(w, network="c"), 0),
@@ -268,6 +269,7 @@ def unfinished(path):
         "half of the last digest",
         "the first digest",
         "no digest",
+        "all but the end of the last line",
         "no array",
         "an empty manifest",
         "another network",
@@ -321,7 +323,7 @@ def test_an_error_leaves_nothing_and_an_interrupt_what_is_done(path):
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_killed_at_any_line_the_next_run_ends_with_the_same(tmp_path):
     """A run that ends at its first line, its second, and so on, until one gets through."""
-    files = {storing.__file__, str(Path(storing.__file__).with_name("stored.py"))}
+    files = {module.__file__ for module in (locks, stored, storing)}
 
     def run_until(last, path):
         lines = 0
@@ -378,7 +380,7 @@ def test_two_runs_at_once_do_not_meet(path):
     assert everything(path.parent) == COMPLETE
 
 
-# The two files need nothing of the package: a process starts in a tenth of a second.
+# These files need nothing else of the package: a process starts in a tenth of a second.
 CHILD = """
 import sys, time, types
 package = types.ModuleType("jaxsel")
@@ -423,7 +425,7 @@ def result(process):
     return digest, int(memory) * 1024
 
 
-needs_locks = pytest.mark.skipif(storing.fcntl is None, reason="this system has no fcntl")
+needs_locks = pytest.mark.skipif(locks.fcntl is None, reason="this system has no fcntl")
 
 
 @needs_locks
@@ -552,9 +554,21 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
         store(tmp_path / "file" / "fc6")
 
 
-def test_a_system_without_locks_makes_it_too(path, monkeypatch):
-    monkeypatch.setattr(storing, "fcntl", None)
+def cannot_lock(*_):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+
+@pytest.mark.parametrize("kind", ["system", "file system"])
+def test_without_locks_it_is_made_too(path, monkeypatch, kind):
+    """What was begun is left alone then: somebody may be writing it."""
+    if kind == "system":
+        monkeypatch.setattr(locks, "fcntl", None)
+    else:
+        fcntl = pytest.importorskip("fcntl")
+        monkeypatch.setattr(fcntl, "flock", cannot_lock)
     with pytest.raises(KilledError):
         store(path, killed_after(2))
+    before = unfinished(path)
     assert store(path)[:].tobytes() == WHOLE.tobytes()
     assert store(path, nothing)[:].tobytes() == WHOLE.tobytes()
+    assert unfinished(path) == before
