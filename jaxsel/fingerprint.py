@@ -120,7 +120,7 @@ def _of(value: Any, above: tuple[int, ...]) -> str:
 
     kind = type(value)
     name = f"{kind.__module__}.{kind.__qualname__}"
-    if isinstance(value, np.ndarray | np.generic | jax.Array):
+    if hasattr(value, "__array__") and not isinstance(value, type):  # of NumPy, JAX, others
         return _of_array(value)
     if isinstance(value, ClosedJaxpr | Jaxpr):
         return _of_function(value)

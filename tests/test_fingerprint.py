@@ -130,6 +130,13 @@ def test_constants_count_wherever_they_are(make):
     assert found[0] == found[2] != found[1]
 
 
+@pytest.mark.parametrize("kind", [float, np.float64, np.array])
+def test_all_digits_of_a_number_count(kind):
+    """The pass is float64: more digits than arrays are printed with."""
+    found = [fingerprint.of_network(scaled(kind(by)), (3,)) for by in (0.1, 0.1 + 1e-15)]
+    assert found[0] != found[1]
+
+
 def test_operands_of_an_operation_are_not_exchanged():
     a = fingerprint.of_network(lambda images, tap: images - jnp.sin(images), (3,))
     b = fingerprint.of_network(lambda images, tap: jnp.sin(images) - images, (3,))
