@@ -2,6 +2,7 @@
 
 from . import adapters as adapters
 from . import data as data
+from . import fingerprint as fingerprint
 from . import models as models
 from . import statistics as statistics
 from .ablation import UnitEffects as UnitEffects
@@ -11,6 +12,7 @@ from .ablation import ablate_in_order as ablate_in_order
 from .ablation import ablate_units as ablate_units
 from .ablation import first_order as first_order
 from .ablation import mixture_curve as mixture_curve
+from .cache import cached as cached
 from .data import Dataset as Dataset
 from .delta import cross_entropy as cross_entropy
 from .delta import cross_entropy_change as cross_entropy_change
@@ -27,3 +29,4 @@ from .metrics import sparseness as sparseness
 from .recording import forward as forward
 from .recording import record as record
 from .recording import unit_responses as unit_responses
+from .suffix import starting_at as starting_at

@@ -15,6 +15,7 @@ from weakref import WeakSet
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array, Float
 
 from .adapters import apart
@@ -76,6 +77,31 @@ def intact_activations(
     return _in_float64_if_it_can(
         _activations64, _activations32, traceable(model), images, named_sites(model, sites)
     )
+
+
+def intact_jaxpr(model: Model, image_shape: tuple[int, ...], site: str | None) -> ClosedJaxpr:
+    """What the pass computes up to a site, or to the logits, for two images; nothing is run.
+
+    Args:
+        model: what `traceable` makes of it has the leaves that are the first inputs; the
+            images are the last.
+        image_shape: the shape of one.
+        site: where it ends; None for the logits.
+
+    >>> (half,) = intact_jaxpr(lambda images, tap: tap("half", images), (3,), "half").out_avals
+    >>> half.shape, str(half.dtype)
+    ((2, 3), 'float64')
+    """
+
+    def read(model: Model, images: Array) -> Array:
+        logits, activations = forward(model, images, sites=() if site is None else (site,))
+        return logits if site is None else activations[site]
+
+    def traced64(model, images):
+        return jax.make_jaxpr(lambda model, x: read(in_float64(model), x))(model, images)
+
+    two = np.broadcast_to(np.float32(0), (2, *image_shape))
+    return _in_float64_if_it_can(traced64, jax.make_jaxpr(read), traceable(model), two)
 
 
 def _in_float64_if_it_can(run64, run32, network, images, *rest):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from numpy.typing import DTypeLike
 
 from . import encoded
 from .encoded import EncodedImages
@@ -43,6 +44,20 @@ class Rows:
     def __getitem__(self, which: slice | np.ndarray) -> np.ndarray:
         return self.source[self.indices[which]]
 
+    @property
+    def precision(self) -> DTypeLike:
+        """That of the source."""
+        return precision_of(self.source)
+
+
+def precision_of(source: Any) -> DTypeLike:
+    """What the images of a source become as input: float32 unless it says otherwise.
+
+    >>> precision_of(np.zeros((1, 2)))
+    <class 'numpy.float32'>
+    """
+    return getattr(source, "precision", np.float32)
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -51,7 +66,8 @@ class Dataset:
     Args:
         images: an array with the image axis first (uint8 `(images, height, width,
             channels)` as a rule), `EncodedImages`, or any source with a length that gives a
-            batch for a slice or an array of indices.
+            batch for a slice or an array of indices. Input is float32, or what a source
+            names as its `precision`: activations that were computed in float64 stay so.
         labels: the class of every image, 0 to `len(class_names) - 1`; kept as int32.
         class_names: one name per class.
         preprocess: turns a batch as stored into what the model expects, on the host;
@@ -108,19 +124,22 @@ class Dataset:
         return replace(self, images=rows, labels=self.labels[indices])
 
     def inputs(self, which: slice | np.ndarray) -> Float[np.ndarray, "batch ..."]:
-        """The model's input for some of the images: preprocessed, float32, finite."""
+        """The model's input for some of the images: preprocessed and finite.
+
+        It is float32, unless the source of the images names another `precision`.
+        """
         stored = self.images[which]
         if isinstance(stored, EncodedImages):
             return encoded.inputs(stored, self.preprocess)
         stored = np.asarray(stored)
         with np.errstate(over="ignore"):  # an overflow is infinite: refused below
             images = stored if self.preprocess is None else self.preprocess(stored)
-            images = np.asarray(images, np.float32)
+            images = np.asarray(images, precision_of(self.images))
         _refuse_not_finite(images, (which.start or 0) if isinstance(which, slice) else None)
         return images
 
-    def batches(self, batch_size: int) -> Iterator[Batch]:
-        """All images in order, in batches of one size.
+    def batches(self, batch_size: int, start: int = 0) -> Iterator[Batch]:
+        """All images in order, or those from `start` on, in batches of one size.
 
         Fewer images than `batch_size` make one batch of their own number. The last batch
         repeats its first image up to the full size; `where` leaves the copies out. Encoded
@@ -129,7 +148,7 @@ class Dataset:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1; found {batch_size}")
         size = min(batch_size, len(self))
-        parts = [slice(start, start + size) for start in range(0, len(self), size)]
+        parts = [slice(start, start + size) for start in range(start, len(self), size)]
         read = _one_ahead if isinstance(self.images, EncodedImages) else map
         size_of_one = None
         for part, images in zip(parts, read(self.inputs, parts), strict=True):

@@ -153,12 +153,39 @@ def test_the_last_batch_is_filled_up_with_its_first_image():
     assert last.where.tolist() == [True, True, False, False]
 
 
+@pytest.mark.parametrize("start", [0, 4, 8])
+def test_batches_may_begin_later_and_are_the_same_from_there_on(start):
+    """The last one too: filled up to the full size, though fewer images are left."""
+    whole, later = numbered(10).batches(4), numbered(10).batches(4, start)
+    for one, other in zip(list(whole)[start // 4 :], later, strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float64, bool])
 def test_input_is_float32_without_preprocessing(dtype):
     images = np.array([[0, 1], [1, 0]], dtype)
     (batch,) = Dataset(images, np.array([0, 0]), ("a",)).batches(2)
     assert batch.images.dtype == np.float32
     assert batch.images.tolist() == [[0, 1], [1, 0]]
+
+
+class Precise(Lazy):
+    """A source of numbers that float32 does not hold."""
+
+    precision = np.float64
+
+    def __getitem__(self, which):
+        return super().__getitem__(which) + np.float64(2.0**-40)
+
+
+def test_a_source_names_the_precision_of_its_input_and_some_of_it_keeps_it():
+    dataset = Dataset(Precise(3), np.zeros(3, int), ("a",))
+    one = dataset.take(np.arange(3))
+    for taken in (dataset, one, one.take(np.arange(3))):
+        (batch,) = taken.batches(3)
+        assert batch.images.dtype == np.float64
+        np.testing.assert_array_equal(batch.images[:, 0, 0, 0], np.arange(3) + 2.0**-40)
 
 
 def test_preprocessing_sees_the_stored_numbers():
