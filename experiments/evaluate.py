@@ -4,6 +4,7 @@
     python -m experiments.evaluate --weights DIR --data imagenet-val:ILSVRC2012_img_val.tar
     python -m experiments.evaluate --weights DIR --data folder:PATH --skip-corrupt
     python -m experiments.evaluate --weights DIR --data tfds:cifar10 --split test
+    python -m experiments.evaluate ... --plan
 
 Prints the number of images and of those that are right, top-1 and top-5 accuracy, the mean
 loss, and mean and standard deviation of P(correct), the probability of the right class;
@@ -17,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jaxsel.data import Dataset
 from jaxsel.evaluation import Evaluation, evaluate
 from jaxsel.report import environment
 from ports.download import file_sha256
 
-from . import cli
+from . import cli, plan
 from .weights import ImageFlags, described, network_and_images
 
 SHOWN = 5  # names of corrupt images on the screen; the file has all
@@ -39,6 +41,8 @@ class Config(ImageFlags):
     """images at a time; no result depends on it beyond the last bits"""
     out: Path | None = None
     """JSON file for the numbers"""
+    plan: bool = False
+    """say how long it will take, from a few images, and do nothing else"""
 
 
 def main(config: Config) -> None:
@@ -49,6 +53,14 @@ def main(config: Config) -> None:
         raise IsADirectoryError(f"{config.out} is a folder: --out takes the name of a file")
     with cli.progress() as bars:
         loaded = network_and_images(config.weights, config.data, config, bars)
+        if config.plan:
+
+            def evaluated(some: Dataset) -> None:
+                evaluate(loaded.model, some, batch_size=config.batch_size)
+
+            compiling, running = plan.timed(evaluated, loaded.images)
+            print(plan.table([plan.Step("evaluating", compiling + running)]))
+            return
         bar = bars.add_task("images", total=len(loaded.images))
         evaluation = evaluate(
             loaded.model,

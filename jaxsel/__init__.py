@@ -12,6 +12,7 @@ from .ablation import ablate_in_order as ablate_in_order
 from .ablation import ablate_units as ablate_units
 from .ablation import first_order as first_order
 from .ablation import mixture_curve as mixture_curve
+from .ablation import plan_units as plan_units
 from .cache import cached as cached
 from .data import Dataset as Dataset
 from .delta import cross_entropy as cross_entropy

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from . import fingerprint
-from .ablation.mixing import mixes_images
 from .data.dataset import Dataset
 from .forward import forward
 from .intact import intact_activations, intact_jaxpr, traceable
+from .mixing import mixes_images
 from .sites import Activation, Model, Tap
 from .storing import stored_array
 from .suffix import Suffix, starting_at

@@ -20,6 +20,8 @@ from jaxtyping import Array, Float
 
 from .adapters import apart
 from .forward import forward
+from .memory import default_limit, fitting, in_words, is_out_of_memory, program_bytes
+from .mixing import mixes_images
 from .sites import Activation, Model, Tap
 from .stages import evaluated
 
@@ -35,6 +37,7 @@ def intact_pass(
     sites: Sequence[str] | None = None,
     *,
     read: Callable[[Activation], Array] = whole,
+    memory: int | None = None,
 ) -> tuple[Float[Array, "images classes"], dict[str, Array]]:
     """`forward` of the untouched network in float64, compiled.
 
@@ -47,6 +50,8 @@ def intact_pass(
         images: a batch.
         sites: as in `forward`.
         read: what to return of each activation, such as `unit_responses`; all by default.
+        memory: bytes that it may use; by default half of what is free. With less than the
+            batch needs, its images go through in parts.
 
     Returns:
         Logits, and what was read by site.
@@ -55,13 +60,17 @@ def intact_pass(
     >>> str(logits.dtype)
     'float64'
     """
-    return _in_float64_if_it_can(
-        _forward64, _forward32, traceable(model), images, named_sites(model, sites), read
-    )
+    rest = named_sites(model, sites), read
+    run64, run32 = (partial(_in_parts, run, rest, memory) for run in (_forward64, _forward32))
+    return _in_float64_if_it_can(run64, run32, traceable(model), images)
 
 
 def intact_activations(
-    model: Model, images: Float[np.ndarray, "images ..."], sites: Sequence[str]
+    model: Model,
+    images: Float[np.ndarray, "images ..."],
+    sites: Sequence[str],
+    *,
+    memory: int | None = None,
 ) -> dict[str, Array]:
     """The activations alone: what follows the last of the sites is not computed.
 
@@ -69,14 +78,16 @@ def intact_activations(
         model: as in `intact_pass`.
         images: a batch.
         sites: where.
+        memory: as in `intact_pass`.
 
     >>> model = lambda images, tap: tap("half", images / 2)
     >>> intact_activations(model, np.ones((1, 2), np.float32), ("half",))["half"].tolist()
     [[0.5, 0.5]]
     """
-    return _in_float64_if_it_can(
-        _activations64, _activations32, traceable(model), images, named_sites(model, sites)
-    )
+    rest = (named_sites(model, sites),)
+    both = (_activations64, _activations32)
+    run64, run32 = (partial(_in_parts, run, rest, memory) for run in both)
+    return _in_float64_if_it_can(run64, run32, traceable(model), images)
 
 
 def intact_jaxpr(model: Model, image_shape: tuple[int, ...], site: str | None) -> ClosedJaxpr:
@@ -104,14 +115,50 @@ def intact_jaxpr(model: Model, image_shape: tuple[int, ...], site: str | None) -
     return _in_float64_if_it_can(traced64, jax.make_jaxpr(read), traceable(model), two)
 
 
-def _in_float64_if_it_can(run64, run32, network, images, *rest):
+def _in_float64_if_it_can(run64, run32, network, images):
     """The pass in float64, or in float32 for a network that float64 input breaks."""
     with full_precision():
         try:
             with jax.enable_x64(True):
-                return run64(network, np.asarray(images, np.float64), *rest)
+                return run64(network, np.asarray(images, np.float64))
         except TypeError:
-            return run32(network, np.asarray(images, np.float32), *rest)
+            return run32(network, np.asarray(images, np.float32))
+
+
+def _in_parts(run, rest, memory, network, images):
+    """All images at once or, where memory is short, some after the other."""
+    limit = memory or default_limit()
+    size = fitting(
+        lambda n: program_bytes(run, network, images[:n], *rest), len(images), limit, "images"
+    )
+    while True:
+        if size < len(images) and mixes_images(network, images.shape[1:]):
+            raise MemoryError(
+                f"{len(images)} images need more memory at once than the "
+                f"{in_words(limit)} that are allowed, and this network cannot take them in "
+                "parts, as it mixes the images of a batch: ask for smaller batches"
+            )
+        try:
+            return jax.block_until_ready(_split(run, network, images, rest, size))
+        except Exception as error:
+            if size == 1 or not is_out_of_memory(error):
+                raise
+            size //= 2
+
+
+def _split(run, network, images, rest, size):
+    """Parts of one size, the last filled up, put together again."""
+    if size == len(images):
+        return run(network, images, *rest)
+    parts, structure = [], None
+    for start in range(0, len(images), size):
+        rows = np.arange(start, min(start + size, len(images)))
+        found = run(network, images[np.resize(rows, size)], *rest)
+        arrays, structure = jax.tree.flatten(found)
+        parts.append([np.asarray(array)[: len(rows)] for array in arrays])
+    whole = [jnp.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+    assert structure is not None
+    return jax.tree.unflatten(structure, whole)
 
 
 def full_precision() -> AbstractContextManager:

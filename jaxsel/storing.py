@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -120,7 +120,7 @@ def _begun(
             if manifest is None:  # a run that looks for what is left was faster
                 continue
             try:
-                _reserve(work / ARRAY, header)
+                reserve(work / ARRAY, header["shape"], header["type"])
                 _write(manifest, first)
             except OSError:
                 manifest.close()
@@ -128,13 +128,24 @@ def _begun(
             return work, manifest, 0
 
 
-def _reserve(path: Path, header: Mapping[str, Any]) -> None:
-    """The file in its full size: a disk that is too small is met now, not hours later."""
+def reserve(path: Path, shape: Sequence[int], precision: str) -> None:
+    """A `.npy` file in its full size: a disk that is too small is met now, not hours later.
+
+    Nor is it met by writing through a map of the file, which would end the process.
+
+    Args:
+        path: of the file, which is not there yet.
+        shape: of the array.
+        precision: of its numbers, as NumPy writes it: `<f4`.
+
+    Raises:
+        OSError: there is no room for it, or there is a file already.
+    """
     with path.open("xb") as file:
-        about = {"descr": header["type"], "fortran_order": False}
-        shape = tuple(header["shape"])
-        np.lib.format.write_array_header_1_0(file, {**about, "shape": shape})
-        start, size = file.tell(), n_bytes(header)
+        about = {"descr": precision, "fortran_order": False, "shape": tuple(shape)}
+        np.lib.format.write_array_header_1_0(file, about)
+        start = file.tell()
+        size = n_bytes({"shape": shape, "type": precision})
         file.truncate(start + size)
         if hasattr(os, "posix_fallocate") and size:
             try:

@@ -27,12 +27,13 @@ import torch
 from flax import nnx
 
 from jaxsel import Dataset, ablate_by_masks, ablate_units, checkpoint, data, models
+from jaxsel.ablation.work import activation_of, flop_after
 from jaxsel.data import PREPROCESS
 from jaxsel.report import environment
 
 from .. import cli
 from .peers import Loss, exact_loss, usual_loss
-from .suffixes import Suffix, activation_of, flop, suffix
+from .suffixes import Suffix, suffix
 
 # Images and units of one pass of the loop, and of the masks in JAX.
 PASSES = ((32, 1), (64, 1), (64, 4))
@@ -270,7 +271,7 @@ def count_vgg19() -> None:
             continue
         x = jax.ShapeDtypeStruct((1, 224, 224, 3), np.float32)
         n = activation_of(network, x, site).shape[-1]
-        total += n * flop(network, (224, 224, 3), site)
+        total += n * flop_after(network, (224, 224, 3), site)
         channels += n
     print(
         f"VGG19: {channels} channels, {total:.3g} FLOP an image by masks from the cached "

@@ -11,7 +11,6 @@ import torch
 from torch.nn import functional
 
 from jaxsel import Dataset, forward
-from jaxsel.delta.transform import dependents
 from jaxsel.models.resnet_cifar import ResNetCifar
 from jaxsel.models.vgg_cifar import VGGCifar
 
@@ -76,33 +75,6 @@ def suffix(network: ResNetCifar | VGGCifar, dataset: Dataset, site: str) -> Suff
         jax.tree_util.Partial(after, network),
         in_pytorch,
     )
-
-
-def flop(network: Any, image: tuple[int, ...], site: str) -> float:
-    """Multiplications and additions in what follows a site, for one image."""
-    x = jax.ShapeDtypeStruct((1, *image), np.float32)
-    activation = activation_of(network, x, site)
-
-    def after(network: Any, activation: jax.Array) -> jax.Array:
-        return network(
-            jnp.zeros(x.shape), lambda name, seen: activation if name == site else seen
-        )
-
-    closed = jax.make_jaxpr(after)(network, activation)
-    total = 0.0
-    for eqn, _ in dependents(closed.jaxpr, closed.jaxpr.invars[-1:]):
-        if eqn.primitive.name in ("dot_general", "conv_general_dilated"):
-            kernel, out = eqn.invars[1].aval, eqn.outvars[0].aval
-            total += 2.0 * out.size * kernel.size / out.shape[-1]
-    return total
-
-
-def activation_of(network: Any, images: jax.ShapeDtypeStruct, site: str) -> Any:
-    """Shape and type of the activation at a site; the network may be shapes itself."""
-    _, found = jax.eval_shape(
-        lambda network, x: forward(network, x, sites=(site,)), network, images
-    )
-    return found[site]
 
 
 def _past(site: str) -> str | None:

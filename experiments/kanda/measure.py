@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
+from pathlib import Path
 
 import numpy as np
 
@@ -75,6 +76,8 @@ def measure(
     dataset: Dataset,
     sites: tuple[str, ...],
     *,
+    memory: int | None = None,
+    resume: Path | None = None,
     progress: Callable[[str, int], Callable[[int], None]],
 ) -> dict[str, SiteUnits]:
     """Record, compute every metric, and ablate every unit of every site.
@@ -83,6 +86,8 @@ def measure(
         model: the network.
         dataset: the images analysed.
         sites: in network order.
+        memory: bytes that one program may use.
+        resume: folder in which ablations go on that were killed.
         progress: called with a description and a total; returns what takes the count.
     """
     responses = record(
@@ -96,7 +101,8 @@ def measure(
     for site in sites:
         n_units = len(responses[site].zeros)
         bar = progress(f"ablating {n_units} units of {site}", n_units * len(dataset))
-        effects = ablate_units(model, dataset, site, progress=bar)
+        settings = {"memory": memory, "resume": resume}
+        effects = ablate_units(model, dataset, site, progress=bar, **settings)
         shortcut = first_order(model, dataset, site).sum(axis=1)
         found[site] = with_metrics(site, responses[site], effects, shortcut)
     return found

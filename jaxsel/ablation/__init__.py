@@ -11,5 +11,8 @@ from .masks import ablate_by_masks as ablate_by_masks
 from .mixture import MixtureCurve as MixtureCurve
 from .mixture import default_keep as default_keep
 from .mixture import mixture_curve as mixture_curve
+from .planner import Plan as Plan
+from .planner import plan_units as plan_units
 from .related import related_loss_ratios as related_loss_ratios
 from .units import ablate_units as ablate_units
+from .verify import Verification as Verification

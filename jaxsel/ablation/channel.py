@@ -9,6 +9,7 @@ cores busy, and the intact pass in float64 only one.
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,10 +19,12 @@ from jaxtyping import Array
 from ..data.dataset import Batch
 from ..data.encoded import n_processors
 from ..intact import full_precision
+from ..memory import fitting, program_bytes
 from ..sites import Model
 from .ablations import Ablations
 from .condition import DRAWS, shifted, spread
 from .programs import Programs, programs_for, runs_in_float64
+from .sizes import Sizes
 from .sums import Block, Pass, with_spread
 
 # Convolutions use several cores themselves: these fill the gaps.
@@ -41,8 +44,9 @@ def channel_engine(
     site: str,
     ablations: Ablations,
     image: tuple[int, ...],
-    chunk: int | None,
     products: str,
+    sizes: Sizes,
+    memory: int,
     *,
     careful: bool,
 ) -> Callable[[Batch], Pass]:
@@ -54,20 +58,28 @@ def channel_engine(
         site: where the units are, on the last axis.
         ablations: units or groups of them.
         image: the shape of one.
-        chunk: pairs (image, ablation) at a time; by default what caches hold.
         products: precision of the products of changes.
+        sizes: `chunk`, pairs (image, ablation) at a time, by default what caches hold;
+            `images` at a time; `program`, images and ablations of each at a time.
+        memory: bytes that a program may use.
         careful: whether all pairs are computed with shifted numbers as well, several times.
     """
     exact = runs_in_float64(model, site, image)
     programs, known = programs_for(model, site, ablations, image, products, exact=exact)
     most = CHUNK_BYTES if jax.default_backend() == "cpu" else CHUNK_BYTES_ELSEWHERE
-    chunk = chunk or int(np.clip(most // programs.pair_bytes, 1, MOST_PAIRS))
     most_images = int(np.clip(MOST_BYTES // max(programs.image_bytes, 1), 1, MOST_IMAGES))
-    size: list[tuple[int, int]] = []  # from the first images
+    sizes.setdefault("chunk", int(np.clip(most // programs.pair_bytes, 1, MOST_PAIRS)))
 
     def run(batch: Batch) -> Pass:
         logits = np.zeros((batch.n_images, *programs.logits.shape), programs.logits.dtype)
-        n = min(most_images, -(-len(batch.images) // n_threads()))
+        if "images" not in sizes:
+            sizes["images"] = fitting(
+                partial(_bytes_of_images, programs, known, batch, exact),
+                min(most_images, -(-len(batch.images) // n_threads())),
+                memory,
+                "images",
+            )
+        n = min(sizes["images"], len(batch.images))
         groups = [
             np.arange(start, min(start + n, batch.n_images))
             for start in range(0, batch.n_images, n)
@@ -83,24 +95,28 @@ def channel_engine(
             number = batch.start + np.arange(rows[0], rows[0] + len(moves))
             tried = careful | (number % CHECKED_OF < CHECKED)
             draws = range((DRAWS if careful else 1) if tried[: len(rows)].any() else 0)
+            height, width = sizes["program"]
             with full_precision(), jax.enable_x64(exact):
-                block = _effects(programs, known, kept, moves, size[0], rows)
-                moved = []
+                block = _effects(programs, known, kept, moves, (height, width), rows)
+                moved, some = [], moves & tried[:, None]
                 for draw in draws:
                     now, then = shifted((known, kept), products, draw)
-                    again = _effects(programs, now, then, moves & tried[:, None], size[0], rows)
+                    again = _effects(programs, now, then, some, (height, width), rows)
                     moved.append(spread(block.change, again.change))
             return with_spread(block, moved, tried[: len(rows)], careful=careful)
 
         def blocks() -> Generator[Block, None, None]:
             rest = groups
-            if not size:
+            if "program" not in sizes:
                 found = intact(groups[0])
-                size.append(_size(found[1], chunk))
+                needs = partial(_bytes_of_pairs, programs, known, *found, exact)
+                sizes["chunk"] = fitting(needs, sizes["chunk"], memory, "pairs")
+                sizes["program"] = list(_size(found[1], sizes["chunk"]))
+                sizes["bytes"] = needs(sizes["chunk"])
                 # A program that is there already need not be waited for.
-                if (n, *size[0]) not in programs.ready:
+                if (n, *sizes["program"]) not in programs.ready:
                     yield of_group(groups[0], found)
-                    programs.ready.add((n, *size[0]))
+                    programs.ready.add((n, *sizes["program"]))
                     rest = groups[1:]
             yield from _in_parallel(of_group, rest)
 
@@ -140,12 +156,7 @@ def _intact(
 
 
 def _effects(
-    programs: Programs,
-    known: list[Array],
-    kept: list[Array],
-    moves: np.ndarray,
-    size: tuple[int, int],
-    rows: np.ndarray,
+    programs: Programs, known: Any, kept: Any, moves: np.ndarray, size: Any, rows: np.ndarray
 ) -> Block:
     """Effects on the images of some rows of a batch."""
     found = [np.zeros(moves.shape, kind) for kind in (np.float64, np.float64, np.int8, np.int8)]
@@ -158,6 +169,29 @@ def _effects(
             total[image, at] = values
     where, units = slice(int(rows[0]), int(rows[-1]) + 1), np.arange(moves.shape[1])
     return Block(where, units, *(total[: len(rows)] for total in found))
+
+
+def _bytes_of_images(
+    programs: Programs, known: list[Array], batch: Batch, exact: bool, n: int
+) -> int:
+    """What the intact pass of some images needs."""
+    images = batch.images[:n, None].astype(programs.logits.dtype)
+    with full_precision(), jax.enable_x64(exact):
+        return program_bytes(programs.of_images, known, (images, batch.labels[:n, None]))
+
+
+def _bytes_of_pairs(
+    programs: Programs,
+    known: list[Array],
+    kept: list[Array],
+    moves: np.ndarray,
+    exact: bool,
+    chunk: int,
+) -> int:
+    """What a program of so many pairs needs."""
+    at = np.zeros(_size(moves, chunk), np.int32)
+    with full_precision(), jax.enable_x64(exact):
+        return program_bytes(programs.of_pairs, known, kept, at[0, 0], at)
 
 
 def _size(moves: np.ndarray, chunk: int) -> tuple[int, int]:

@@ -30,11 +30,13 @@ from ..data.dataset import Batch
 from ..delta.loss import ROUNDINGS
 from ..delta.products import UNROUNDED, rounded, roundoff
 from ..intact import full_precision, intact_activations
+from ..memory import fitting, program_bytes
 from ..sites import Model
 from .ablations import Ablations
 from .change import IntactLogits, effects, intact_logits
 from .head import Dense
-from .sizes import moving_units, pad, size_for, sizes_for
+from .reach import by_rows, largest_of, reach, span_of
+from .sizes import STEP, Sizes, moving_units, pad, size_for, sizes_for
 from .sums import Block, Pass
 
 # Rows of one product: bounds its memory where no pair is silent.
@@ -44,8 +46,6 @@ FEW_OUTPUTS = 100
 # Every pair of sizes compiles a program, for some 0.3 s; in a batch with more operations than
 # this, less padding is worth it.
 WORTH_FINE_SIZES = 1e11
-# Rows of a weight that are float64 at a time: they stay in the processor's cache.
-BLOCK = 128
 
 
 def dense_engine(
@@ -54,6 +54,8 @@ def dense_engine(
     ablations: Ablations,
     head: tuple[Dense, ...],
     products: str,
+    sizes: Sizes,
+    memory: int,
 ) -> Callable[[Batch], Pass]:
     """The engine for one site: a function from a batch to the effects of its ablations.
 
@@ -63,20 +65,21 @@ def dense_engine(
         ablations: of single units.
         head: the layers after the site, as `dense_head` finds them.
         products: precision of the products of changes.
+        sizes: `chunk`, rows at a time; `rows` and `columns`, what images are padded to.
+        memory: bytes that a program may use.
     """
     units, values = (np.asarray(array) for array in ablations)
-    span = _span(units, values, len(head[0].weight))
-    sizes: list[list[int]] = []  # of rows and of columns, from the first batch
+    span = span_of(units, values, len(head[0].weight))
     first, last = head[0].weight, head[-1].weight
     few = last.shape[1] <= FEW_OUTPUTS and products == "float32"
     exact = len(head) == 1 or few or products == "float64"
     kind = np.float64 if exact else np.float32
     with jax.enable_x64(True):
         second = _aligned(jnp.asarray(last, kind))
-        largest, weights = _largest(first), (first, second, jnp.ptp(second, axis=1))
+        largest, weights = largest_of(first), (first, second, jnp.ptp(second, axis=1))
 
     def run(batch: Batch) -> Pass:
-        activation = intact_activations(model, batch.images, (site,))[site]
+        activation = intact_activations(model, batch.images, (site,), memory=memory)[site]
         unit_error = ROUNDINGS * float(jnp.finfo(activation.dtype).eps) / 2
         h = np.asarray(activation, np.float64)
         change = values - h[:, units]
@@ -90,14 +93,13 @@ def dense_engine(
             with full_precision(), jax.enable_x64(True):
                 intact = intact_logits(logits, batch.labels)
                 if len(head) == 1:
-                    jobs = _to_logits(first, units, change, intact, sizes)
+                    jobs = _to_logits(first, units, change, intact, sizes, memory)
                 else:
-                    reach = _reach(h, first, span, largest)
+                    reached = reach(h, first, span, largest)
                     # What is no number is possible, so that it is not passed over.
-                    possible = np.asarray(z), np.asarray(~(z + reach <= 0))
-                    jobs = _through_relu(
-                        weights, units, change, *possible, intact, sizes, products
-                    )
+                    possible = np.asarray(z), np.asarray(~(z + reached <= 0))
+                    known = (weights, units, change, *possible, intact)
+                    jobs = _through_relu(*known, products, sizes, memory)
                 least = 0 if exact else np.finfo(np.float32).tiny
                 yield _collect(jobs, change[: batch.n_images], known_to, float(least))
 
@@ -109,20 +111,6 @@ def dense_engine(
     return run
 
 
-def _span(units: np.ndarray, values: np.ndarray, n_units: int) -> np.ndarray:
-    """The lowest and the highest replacement of every unit; crossed over for one left alone."""
-    low, high = np.full(n_units, np.inf), np.full(n_units, -np.inf)
-    np.minimum.at(low, units, values)
-    np.maximum.at(high, units, values)
-    return np.stack([low, high])
-
-
-@jax.jit
-def _largest(weight: Array) -> Array:
-    """The largest magnitude in each column."""
-    return jnp.abs(weight).max(axis=0).astype(jnp.float32)
-
-
 @jax.jit
 def _layer(x: Array, layer: Dense) -> Array:
     """x @ weight + bias in float64."""
@@ -131,86 +119,85 @@ def _layer(x: Array, layer: Dense) -> Array:
         return total + of_x @ block.astype(of_x.dtype)
 
     bias = jnp.broadcast_to(layer.bias.astype(x.dtype), (len(x), len(layer.bias)))
-    return _by_rows(layer.weight, add, x, bias)
-
-
-@jax.jit
-def _reach(h: Array, weight: Array, span: Array, largest: Array) -> Array:
-    """How far some unit can move each column of the layer, or a little further."""
-    most = jnp.maximum(jnp.abs(span[0] - h), jnp.abs(span[1] - h))
-    most = jnp.where(span[0] <= span[1], most, 0).astype(jnp.float32)
-    scale = jnp.max(most, axis=1, keepdims=True)
-    shares = _power16(most / jnp.where(scale == 0, 1, scale))
-    divisor = jnp.where(largest == 0, 1, largest)
-
-    def add(block: Array, of_shares: Array, total: Array) -> Array:
-        return total + of_shares @ _power16(jnp.abs(block).astype(jnp.float32) / divisor)
-
-    # What underflows in float32 adds less than this.
-    start = jnp.full((len(h), len(divisor)), len(weight) * 2.0**-126, jnp.float32)
-    powers = _by_rows(weight, add, shares, start)
-    return scale * largest * powers ** (1 / 16) * (1 + 1e-4)
-
-
-def _by_rows(weight: Array, add: Callable, x: Array, total: Array) -> Array:
-    """A sum over blocks of rows of a weight: of what is made of it, only a block is there."""
-    n_blocks = weight.shape[0] // BLOCK
-
-    def step(i: Array, total: Array) -> Array:
-        rows = lax.dynamic_slice_in_dim(weight, i * BLOCK, BLOCK, 0)
-        return add(rows, lax.dynamic_slice_in_dim(x, i * BLOCK, BLOCK, 1), total)
-
-    if n_blocks:
-        total = lax.fori_loop(0, n_blocks, step, total)
-    return add(weight[n_blocks * BLOCK :], x[:, n_blocks * BLOCK :], total)
-
-
-def _power16(x: Array) -> Array:
-    return jnp.square(jnp.square(jnp.square(jnp.square(x))))
+    return by_rows(layer.weight, add, x, bias)
 
 
 Job = tuple[int, np.ndarray, tuple[Array, ...]]  # image, moving units, their effects
 
 
 def _through_relu(
-    weights, units, change, z, possible, intact, sizes, products
+    weights, units, change, z, possible, intact, products, sizes, memory
 ) -> Iterator[Job]:
     """Dense, ReLU, Dense: one product per image over moving rows and possible columns."""
-    images = list(moving_units(change, MOST_ROWS))
     columns = [np.flatnonzero(row) for row in possible]
-    if not sizes:
-        flop = (
-            2.0
-            * weights[1].shape[1]
-            * sum(len(moving) * len(columns[i]) for i, moving in images)
-        )
-        n_rows, n_columns = (4, 6) if flop > WORTH_FINE_SIZES else (1, 2)
-        sizes += [
-            sizes_for([len(moving) for _, moving in images], MOST_ROWS, n_rows),
-            sizes_for([len(found) for found in columns], z.shape[1], n_columns),
-        ]
-    for i, moving in images:
+
+    def job(i: int, moving: np.ndarray, n_rows: int, n_columns: int) -> tuple:
         at = z[i, columns[i]]
-        if len(at):
-            rows = pad(size_for(len(moving), sizes[0]), units[moving], change[i, moving])
-            # A column of padding lies infinitely far below its threshold.
-            found = pad(
-                size_for(len(at), sizes[1]),
-                *(columns[i], np.minimum(at, 0), -np.maximum(at, 0)),
-                fill=(0, -np.inf, 0),
+        rows = pad(n_rows, units[moving], change[i, moving])
+        # A column of padding lies infinitely far below its threshold.
+        found = pad(
+            n_columns,
+            *(columns[i], np.minimum(at, 0), -np.maximum(at, 0)),
+            fill=(0, -np.inf, 0),
+        )
+        return *weights, *rows, *found, intact, i, products
+
+    if "columns" not in sizes:
+        n_moving = (change != 0).sum(axis=1)
+        n_found = [len(found) for found in columns]
+        fine = 2.0 * weights[1].shape[1] * (n_moving @ n_found) > WORTH_FINE_SIZES
+        sizes["columns"] = sizes_for(n_found, z.shape[1], 6 if fine else 2)
+        most = size_for(max(n_found), sizes["columns"])
+        _choose_rows(
+            sizes,
+            n_moving,
+            4 if fine else 1,
+            lambda n: program_bytes(_relu_image, *job(0, units[:0], n, most)),
+            memory,
+        )
+    for i, moving in moving_units(change, sizes["chunk"]):
+        if n_columns := len(columns[i]):
+            padded = (
+                size_for(len(moving), sizes["rows"]),
+                size_for(n_columns, sizes["columns"]),
             )
-            yield i, moving, _relu_image(*weights, *rows, *found, intact, i, products)
+            yield i, moving, _relu_image(*job(i, moving, *padded))
 
 
-def _to_logits(weight, units, change, intact, sizes) -> Iterator[Job]:
+def _to_logits(weight, units, change, intact, sizes, memory) -> Iterator[Job]:
     """Dense to logits: elementwise, in float64."""
-    images = list(moving_units(change, MOST_ROWS))
-    if not sizes:
-        sizes.append(sizes_for([len(moving) for _, moving in images], MOST_ROWS, 2))
-    for i, moving in images:
-        size = size_for(len(moving), sizes[0])
-        rows, d = pad(size, units[moving], change[i, moving])
-        yield i, moving, _logit_image(weight, rows, d, intact, i)
+
+    def job(i: int, moving: np.ndarray, n_rows: int) -> tuple:
+        rows, d = pad(n_rows, units[moving], change[i, moving])
+        return weight, rows, d, intact, i
+
+    if "rows" not in sizes:
+        n_moving = (change != 0).sum(axis=1)
+        _choose_rows(
+            sizes,
+            n_moving,
+            2,
+            lambda n: program_bytes(_logit_image, *job(0, units[:0], n)),
+            memory,
+        )
+    for i, moving in moving_units(change, sizes["chunk"]):
+        padded = size_for(len(moving), sizes["rows"])
+        yield i, moving, _logit_image(*job(i, moving, padded))
+
+
+def _choose_rows(
+    sizes: Sizes, n_moving: np.ndarray, n: int, needs: Callable[[int], int], memory: int
+) -> None:
+    """How many rows go through one program at most, and the sizes they are padded to."""
+    chunk = sizes.get("chunk", MOST_ROWS)
+    found = [min(int(one), chunk) for one in n_moving if one]
+    sizes["rows"] = sizes_for(found, chunk, n)
+    most = size_for(max(found, default=1), sizes["rows"]) // STEP
+    fits = STEP * fitting(lambda steps: needs(STEP * steps), most, memory, f"{STEP} rows")
+    if fits < STEP * most:
+        chunk = fits
+        sizes["rows"] = sizes_for([min(one, chunk) for one in found], chunk, n)
+    sizes["chunk"], sizes["bytes"] = chunk, needs(STEP * min(most, fits // STEP))
 
 
 @partial(jax.jit, static_argnames="products")

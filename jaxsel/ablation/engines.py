@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import jax
 
 from ..data.dataset import Batch, Dataset
 from ..intact import full_precision, traceable
+from ..mixing import mixes_images
 from ..sites import Model
 from .ablations import Ablations
 from .channel import channel_engine
@@ -14,12 +16,11 @@ from .checks import refuse_short_numbers, takes_one_image
 from .dense import dense_engine
 from .generic import generic_engine
 from .head import Dense, dense_head
-from .mixing import mixes_images
 from .programs import runs_in_float64
+from .sizes import Sizes
 from .sums import Pass
 
 ENGINES = ("dense", "channel", "generic")
-MOST_UNITS = 32  # at a time, in the generic engine
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Engine:
         site: where the units are.
         image: the shape of one.
         head: what follows the site, for the dense engine.
-        chunk: at a time; None for its own choice.
+        memory: bytes that a program may use.
         exact: whether the intact network runs in float64, and so its changes can.
     """
 
@@ -41,7 +42,7 @@ class Engine:
     site: str
     image: tuple[int, ...]
     head: tuple[Dense, ...] | None
-    chunk: int | None
+    memory: int
     exact: bool
 
 
@@ -52,7 +53,7 @@ def chosen(
     activation: jax.ShapeDtypeStruct,
     *,
     groups: bool,
-    chunk: int | None,
+    memory: int,
     asked: str | None,
 ) -> Engine:
     """The engine asked for, or the fastest that fits what follows the site.
@@ -63,7 +64,7 @@ def chosen(
         site: where the units are.
         activation: shape and type of it, for two images.
         groups: whether units are taken away in groups.
-        chunk: at a time.
+        memory: bytes that a program may use.
         asked: name of an engine, or None.
 
     Raises:
@@ -96,11 +97,16 @@ def chosen(
             "makes no batch of one: engine='generic' takes batches"
         )
     exact = name == "dense" or runs_in_float64(network, site, shape)
-    return Engine(name, network, site, shape, head, chunk, exact)
+    return Engine(name, network, site, shape, head, memory, exact)
 
 
 def started(
-    engine: Engine, ablations: Ablations, precision: str, *, careful: bool = False
+    engine: Engine,
+    ablations: Ablations,
+    precision: str,
+    sizes: Sizes,
+    *,
+    careful: bool = False,
 ) -> Callable[[Batch], Pass]:
     """A function from a batch to the effects of its ablations.
 
@@ -108,6 +114,8 @@ def started(
         engine: which.
         ablations: units or groups of them.
         precision: of the products of changes.
+        sizes: of its programs. What is not there yet is chosen from the first batch and
+            added: with the same sizes the same bits come out.
         careful: whether the error of every pair is measured, not only estimated; see
             `condition.py`. The dense engine always knows its own.
 
@@ -118,15 +126,16 @@ def started(
         raise ValueError(
             "this network casts to float32 itself: its changes cannot be had in float64"
         )
-    network, site = engine.network, engine.site
+    network, site, memory = engine.network, engine.site, engine.memory
     if engine.name == "dense":
         assert engine.head is not None
-        return dense_engine(network, site, ablations, engine.head, precision)
+        return dense_engine(network, site, ablations, engine.head, precision, sizes, memory)
     if engine.name == "channel":
-        settings = (site, ablations, engine.image, engine.chunk, precision)
-        return channel_engine(network, *settings, careful=careful)
-    chunk = min(engine.chunk or MOST_UNITS, len(ablations.units))
-    return generic_engine(network, site, ablations, chunk, precision, careful=careful)
+        of_images = (site, ablations, engine.image)
+        run = partial(channel_engine, network, *of_images)
+    else:
+        run = partial(generic_engine, network, site, ablations)
+    return run(precision, sizes, memory, careful=careful)
 
 
 def on_cpu(engine: Engine) -> Engine:

@@ -16,12 +16,15 @@ from ..data.dataset import Batch
 from ..delta.channel import OneChannel
 from ..delta.transform import delta
 from ..intact import full_precision, in_float64, intact_pass
+from ..memory import fitting, program_bytes
 from ..sites import Model, Tap, replaced
 from .ablations import Ablations, change_by
 from .condition import DRAWS, shifted, spread
 from .judged import judged
+from .sizes import Sizes
 from .sums import Block, Pass, with_spread
 
+MOST_UNITS = 32  # at a time
 # One batch in so many is computed again with shifted numbers.
 CHECKED = 16
 
@@ -30,8 +33,9 @@ def generic_engine(
     model: Model,
     site: str,
     ablations: Ablations,
-    chunk: int,
     products: str,
+    sizes: Sizes,
+    memory: int,
     *,
     careful: bool,
 ) -> Callable[[Batch], Pass]:
@@ -41,26 +45,38 @@ def generic_engine(
         model: as `traceable` gives it.
         site: where the units are.
         ablations: units or groups of them.
-        chunk: ablations at a time.
         products: precision of the products of changes.
+        sizes: `chunk`, ablations at a time.
+        memory: bytes that a program may use.
         careful: whether all pairs are computed with shifted numbers as well, several times.
     """
     n_ablations = len(ablations.units)
     models: list[Model] = [model] if jax.tree.leaves(model) else []
 
     def run(batch: Batch) -> Pass:
-        logits, activations = intact_pass(model, batch.images, (site,))
+        logits, activations = intact_pass(model, batch.images, (site,), memory=memory)
         exact, activation = _same_precision(logits, activations[site])
         if not models:
             models.append(_with_constants(model, site, batch.images, activation))
+        numbers = models[0], exact, activation
+        if "bytes" not in sizes:
+
+            def needs(chunk: int) -> int:
+                rows = np.arange(chunk)
+                return _changes(_bytes, numbers, None, batch, ablations, rows, site, products)
+
+            most = min(sizes.get("chunk", MOST_UNITS), n_ablations)
+            sizes["chunk"] = fitting(needs, most, memory, "ablations")
+            sizes["bytes"] = needs(sizes["chunk"])
+        chunk = min(sizes["chunk"], n_ablations)
         n = batch.n_images
         checked = (batch.start // len(batch.images)) % CHECKED == 0
 
         def changes(rows: np.ndarray, draw: int | None = None) -> list[np.ndarray]:
             """Each `(images, ablations)`."""
-            numbers = models[0], exact, activation
+            padded = np.resize(rows, chunk)
             found = _changes(
-                numbers, draw, batch, ablations, np.resize(rows, chunk), site, products
+                _traced_changes, numbers, draw, batch, ablations, padded, site, products
             )
             return [np.asarray(array)[: len(rows), :n].T for array in found]
 
@@ -103,7 +119,7 @@ def _same_precision(logits: jax.Array, activation: jax.Array) -> tuple[jax.Array
     return logits.astype(np.float32), activation.astype(np.float32)
 
 
-def _changes(numbers, draw, batch, ablations, rows, site, products):
+def _changes(run, numbers, draw, batch, ablations, rows, site, products):
     """`_traced_changes` in the precision of the intact pass, with shifted numbers if asked."""
     exact = numbers[1].dtype == np.float64
     with full_precision(), jax.enable_x64(exact):
@@ -113,9 +129,12 @@ def _changes(numbers, draw, batch, ablations, rows, site, products):
             model = in_float64(model)
         if draw is not None:
             model, *known = shifted((model, *known), products, draw)
-        return _traced_changes(
-            model, images, batch.labels, *known, ablations, rows, site, products
-        )
+        return run(model, images, batch.labels, *known, ablations, rows, site, products)
+
+
+def _bytes(*arguments):
+    """What `_traced_changes` needs."""
+    return program_bytes(_traced_changes, *arguments)
 
 
 @partial(jax.jit, static_argnames=("site", "products"))

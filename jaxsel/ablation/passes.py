@@ -1,4 +1,9 @@
-"""One pass of an engine over a data set, summed in float64 on the host."""
+"""One pass of an engine over a data set, summed in float64 on the host.
+
+Batch by batch; where a place to keep them is given, the sums are written down after each, so
+that a run which was killed goes on with the next. Where memory runs out, a batch is done once
+more with programs of half the size.
+"""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -8,8 +13,15 @@ import numpy as np
 
 from ..data.dataset import Batch, Dataset
 from ..evaluation import judge
+from ..memory import is_out_of_memory
+from .ablations import Ablations
 from .baseline import BaselineSums
-from .sums import Pass, Sums
+from .engines import Engine, started
+from .kept import Kept
+from .sizes import Sizes
+from .sums import Block, Pass, Sums
+
+Report = Callable[[int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,53 +40,106 @@ class Summed:
 
 
 def summed(
-    run: Callable[[Batch], Pass],
+    engine: Engine,
+    ablations: Ablations,
+    precision: str,
     dataset: Dataset,
     names: np.ndarray,
-    site: str,
     *,
+    careful: bool = False,
+    sizes: Sizes,
     batch_size: int,
     pairs: np.ndarray | None,
     columns: np.ndarray,
-    progress: Callable[[int], None] | None,
+    kept: Kept | None,
+    progress: Report | None,
 ) -> Summed:
     """All ablations on all images.
 
     Args:
-        run: the engine.
+        engine: which.
+        ablations: units or groups of them.
+        precision: of the products of changes.
         dataset: images and labels.
         names: numbers of the ablated units or groups.
-        site: where they are.
+        careful: as in `started`.
+        sizes: likewise.
         batch_size: images at a time.
         pairs: filled with the loss change of every pair, in the columns of these ablations.
         columns: of each ablation.
+        kept: where to go on, and to write down how far it is.
         progress: called with the number of pairs done.
 
     Raises:
         FloatingPointError: a loss change that is NaN or infinite.
+        MemoryError: not even one pair at a time fits.
     """
     n, n_classes = len(names), len(dataset.class_names)
     intact, sums = BaselineSums(n_classes), Sums(n, n_classes)
-    precisions = set()
-    for batch in dataset.batches(batch_size):
-        found = run(batch)
+    precisions: set[str] = set()
+    start = 0
+    if kept is not None and (found := kept.read()) is not None:
+        arrays, said = found
+        sums.restore(arrays)
+        intact.sums = arrays["intact"]
+        start, precisions = said["start"], set(said["precisions"])
+        sizes |= said["sizes"]
+
+    def report(batch: Batch, done: int) -> None:
+        if progress is not None:
+            progress(batch.start * n + done)
+
+    settings = (engine, ablations, precision, sizes)
+    run = started(*settings, careful=careful)
+    for batch in dataset.batches(batch_size, start):
+        while True:
+            try:
+                found, blocks = _whole(run, batch, report)
+                break
+            except Exception as error:
+                if not is_out_of_memory(error) or not _halved(sizes):
+                    raise
+                run = started(*settings, careful=careful)
         precisions.add(found.precision)
-        done = 0
-        with closing(found.blocks) as blocks:
-            for block in blocks:
-                labels = batch.labels[: batch.n_images][block.images]
-                if not np.isfinite(block.change).all():
-                    judge(found.logits[block.images], labels, batch.start + block.images.start)
-                    _refuse_no_number(block.change, names[block.units], site)
-                sums.add(block, labels)
-                if pairs is not None:
-                    rows = np.arange(batch.start, batch.start + batch.n_images)[block.images]
-                    pairs[np.ix_(rows, columns[block.units])] = block.change
-                done += block.change.size
-                if progress is not None:
-                    progress(batch.start * n + done)
+        for block in blocks:
+            labels = batch.labels[: batch.n_images][block.images]
+            if not np.isfinite(block.change).all():
+                judge(found.logits[block.images], labels, batch.start + block.images.start)
+                _refuse_no_number(block.change, names[block.units], engine.site)
+            sums.add(block, labels)
+            if pairs is not None:
+                rows = np.arange(batch.start, batch.start + batch.n_images)[block.images]
+                pairs[np.ix_(rows, columns[block.units])] = block.change
         intact.add(found.logits, batch)
+        if kept is not None:
+            done = batch.start + batch.n_images
+            said = {"start": done, "precisions": sorted(precisions), "sizes": sizes}
+            kept.write(sums.arrays() | {"intact": intact.sums}, said)
     return Summed(sums, intact, " and ".join(sorted(precisions)))
+
+
+def _whole(
+    run: Callable[[Batch], Pass], batch: Batch, report: Callable[[Batch, int], None]
+) -> tuple[Pass, list[Block]]:
+    """A batch with all its blocks: they count only once it is certain that none is missing."""
+    found = run(batch)
+    blocks, done = [], 0
+    with closing(found.blocks) as coming:
+        for block in coming:
+            blocks.append(block)
+            done += block.change.size
+            report(batch, done)
+    return found, blocks
+
+
+def _halved(sizes: Sizes) -> bool:
+    """Half of what is done at a time, and nothing else decided; False where that is one."""
+    halves = {name: sizes[name] // 2 for name in ("chunk", "images") if name in sizes}
+    if not any(halves.values()):
+        return False
+    sizes.clear()
+    sizes |= {name: max(half, 1) for name, half in halves.items()}
+    return True
 
 
 def _refuse_no_number(change: np.ndarray, names: np.ndarray, site: str) -> None:

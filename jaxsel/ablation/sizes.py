@@ -4,8 +4,16 @@ They are chosen from the first batch, and reach beyond it in steps of a quarter.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+
+# By name: `chunk`, how much is done at a time; `bytes` that this takes; what an engine needs
+# besides. Numbers and lists only, so that they can be written down.
+Sizes = dict[str, Any]
+
+# What is padded is a multiple of this.
+STEP = 16
 
 
 def moving_units(change: np.ndarray, most: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -24,7 +32,7 @@ def sizes_for(found: Sequence[int], largest: int, n: int) -> list[int]:
     return sorted(sizes)
 
 
-def _up(n: float, step: int = 16) -> int:
+def _up(n: float, step: int = STEP) -> int:
     """The next multiple of a step, at least one."""
     return max(int(np.ceil(n / step)), 1) * step
 

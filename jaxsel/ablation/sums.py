@@ -1,6 +1,6 @@
 """What an engine hands over, and the running float64 sums of it per unit and class."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -94,6 +94,15 @@ class Sums:
         ):
             present, sums = class_sums(values, labels)
             total[np.ix_(present, units)] += sums
+
+    def arrays(self) -> dict[str, Shaped[np.ndarray, "..."]]:
+        """All sums by name, as they are."""
+        return vars(self).copy()
+
+    def restore(self, arrays: Mapping[str, Shaped[np.ndarray, "..."]]) -> None:
+        """Go on from what `arrays` gave."""
+        for name in vars(self):
+            setattr(self, name, arrays[name])
 
     def put(self, rows: Int[np.ndarray, " some"], others: "Sums") -> None:
         """What others found of some rows stands in place of what was found here."""

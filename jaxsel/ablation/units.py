@@ -3,8 +3,7 @@
 Batch by batch an engine computes the effects; here they are summed in float64 on the host.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -13,11 +12,14 @@ from jaxtyping import Bool, Float, Int
 
 from ..data.dataset import Dataset
 from ..delta.products import check_precision
+from ..memory import default_limit
 from ..sites import Model
 from .ablations import Ablations, some
 from .checks import activation_shape, asked_for
 from .effects import UnitEffects
-from .engines import ENGINES, Engine, chosen, on_cpu, started
+from .engines import ENGINES, Engine, chosen, on_cpu
+from .kept import kept_in, run_key
+from .pairs import is_whole, pair_file
 from .passes import summed
 from .sums import Sums
 from .verify import Verification, brute_force
@@ -38,6 +40,8 @@ def ablate_units(
     engine: str | None = None,
     recompute: bool = True,
     verify: int = 0,
+    memory: int | None = None,
+    resume: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> UnitEffects:
     """Take away each unit of a site in turn, or each group of units, and say what it changes.
@@ -62,9 +66,9 @@ def ablate_units(
             in what is returned.
         per_image: a `.npy` file to write the loss change of every pair to, 4 bytes each.
         batch_size: images at a time.
-        chunk: in the channel engine pairs (image, unit) at a time, by default what fits the
-            processor's caches; in the generic engine units at a time, 32 by default, and
-            memory grows with `batch_size * chunk` times the largest activation.
+        chunk: how much goes through one program at most: pairs (image, unit) in the channel
+            engine, by default what fits the processor's caches; units in the generic engine,
+            32 by default; rows of a product in the dense engine.
         engine: `dense` where one or two dense layers follow, `channel` and `generic`
             anywhere. By default `dense` where it fits, otherwise `channel` for maps and
             `generic` for vectors and for networks that cannot take a batch of one image.
@@ -75,6 +79,12 @@ def ablate_units(
             in floating point.
         verify: so many ablations, drawn at random but always the same, are done again by
             brute force in float64; see `UnitEffects.verification`.
+        memory: bytes that one program may use; by default half of what its device has free.
+            The compiler's own account of a program decides how much goes through at a time;
+            where memory runs out all the same, half of that.
+        resume: a folder to keep the sums in after every batch: the same call goes on where
+            a run that was killed had come to, and ends with the same bits. A file in it is
+            used only if network, images and settings are the same.
         progress: called with the number of pairs (image, unit) done.
 
     Returns:
@@ -89,6 +99,8 @@ def ablate_units(
             than float32 at the site or after it, an operation after the site that `delta`
             has no rule for (the message lists those it has).
         FloatingPointError: a loss change that is NaN or infinite.
+        MemoryError: a limit that not even one image or unit at a time keeps to.
+        OSError: a file that cannot be written.
 
     >>> model = lambda images, tap: tap("all", images)
     >>> dataset = Dataset(np.ones((1, 2), np.float32), np.array([0]), ("cat", "dog"))
@@ -105,47 +117,63 @@ def ablate_units(
     n = len(ablations.units)
     if not 0 <= verify <= n:
         raise ValueError(f"verify must be 0 to {n}, the number of ablations; found {verify}")
+    limit = default_limit() if memory is None else memory
     use = chosen(
         model,
         dataset,
         site,
         activation,
         groups=groups is not None,
-        chunk=chunk,
+        memory=limit,
         asked=engine,
     )
     if verify and not use.exact:
         raise ValueError("this network casts to float32 itself: it cannot be verified")
     names = np.arange(n) if groups is not None else np.asarray(ablations.units)
-    with _pair_file(per_image, (len(dataset), n)) as pairs:
+    in_pairs, in_float32, in_float64 = None, None, None
+    if resume is not None:
+        settings = [precision, batch_size, chunk, memory, per_image is not None]
+        key = run_key(use, dataset, ablations, settings)
+        in_pairs, in_float32, in_float64 = kept_in(Path(resume), key)
+        if per_image is not None and not is_whole(in_pairs, (len(dataset), n)):
+            in_float32.path.unlink(missing_ok=True)
+            in_float64.path.unlink(missing_ok=True)
+    with pair_file(per_image, (len(dataset), n), in_pairs) as pairs:
         settings = {"batch_size": batch_size, "pairs": pairs}
         found = summed(
-            started(use, ablations, precision),
+            use,
+            ablations,
+            precision,
             dataset,
             names,
-            site,
+            sizes={} if chunk is None else {"chunk": chunk},
             columns=np.arange(n),
+            kept=in_float32,
             progress=progress,
             **settings,
         )
         sums, error = found.sums, found.sums.error()
         total = np.abs(sums.loss_change.sum(axis=0))
         unsure = np.flatnonzero((total <= error) & (error > 0))
-        if recompute and len(unsure) and use.exact:
+        if not (recompute and use.exact):
+            unsure = unsure[:0]
+        if len(unsure):
             with jax.default_device(jax.devices("cpu")[0]):
                 again = summed(
-                    started(on_cpu(use), some(ablations, unsure), "float64", careful=True),
+                    on_cpu(use),
+                    some(ablations, unsure),
+                    "float64",
                     dataset,
                     names[unsure],
-                    site,
+                    careful=True,
+                    sizes={},
                     columns=unsure,
+                    kept=in_float64,
                     progress=None,
                     **settings,
                 )
             sums.put(unsure, again.sums)
             error[unsure] = again.sums.error()
-        else:
-            unsure = unsure[:0]
     return UnitEffects(
         site=site,
         units=names,
@@ -184,19 +212,3 @@ def _verified(
         )
     error = np.abs(sums.loss_change[:, rows].sum(axis=0) - change)
     return Verification(names[rows], change, size, error, resolution)
-
-
-@contextmanager
-def _pair_file(path: Path | None, shape: tuple[int, int]) -> Iterator[np.ndarray | None]:
-    """A memory-mapped array that gets its name when it is complete."""
-    if path is None:
-        yield None
-        return
-    unfinished = Path(path).with_name(f".{Path(path).name}.unfinished")
-    try:
-        array = np.lib.format.open_memmap(unfinished, "w+", np.float32, shape=shape)
-        yield array
-        array.flush()
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from experiments import cli
 from experiments.benchmarks import channels, suffixes
 from experiments.benchmarks.peers import exact_loss
 from jaxsel import Dataset, forward, models
+from jaxsel.ablation.work import flop_after
 from jaxsel.models.resnet_cifar import ResNetCifar
 from jaxsel.models.vgg_cifar import VGGCifar
 from tests.references import brute_force
@@ -109,9 +110,9 @@ def test_operations_are_those_of_the_layers_that_follow():
     made = network("vgg")
     # What follows conv5_1, on maps of 2x2: two convolutions of 5 to 5 channels and two layers.
     by_hand = 2 * (2 * 2 * 2 * 9 * 5 * 5) + 2 * (5 * 6 + 6 * 10)
-    assert suffixes.flop(made, (32, 32, 3), "conv5_1") == by_hand
+    assert flop_after(made, (32, 32, 3), "conv5_1") == by_hand
     # The same from another place: all that a convolution more costs.
-    assert suffixes.flop(made, (32, 32, 3), "conv4_3") == by_hand + 2 * 2 * 2 * 9 * 4 * 5
+    assert flop_after(made, (32, 32, 3), "conv4_3") == by_hand + 2 * 2 * 2 * 9 * 4 * 5
 
 
 def test_vgg19_is_counted_and_not_run(capsys):
@@ -122,7 +123,7 @@ def test_vgg19_is_counted_and_not_run(capsys):
 def test_the_whole_network_is_about_its_published_cost():
     """19.6 G pairs of multiplication and addition (He et al. 2016, arXiv:1512.03385)."""
     vgg19 = nnx.eval_shape(lambda: models.NETWORKS["vgg19"](rngs=nnx.Rngs(0)))
-    after = suffixes.flop(vgg19, (224, 224, 3), "conv1_1")
+    after = flop_after(vgg19, (224, 224, 3), "conv1_1")
     first = 2 * 224 * 224 * 27 * 64
     assert (after + first) / 2 == pytest.approx(19.6e9, rel=0.01)
 

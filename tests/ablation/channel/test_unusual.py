@@ -8,8 +8,8 @@ import pytest
 from flax import nnx
 
 from jaxsel import ablate_units
-from jaxsel.ablation.mixing import mixes_images
 from jaxsel.adapters import in_turn
+from jaxsel.mixing import mixes_images
 from tests.references import brute_force
 
 from .networks import N_CLASSES, conv, head, numbers, truth_of

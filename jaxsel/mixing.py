@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from jax.interpreters import partial_eval
 
-from ..delta.transform import dependents
-from ..sites import Model, untouched
+from .delta.transform import dependents
+from .sites import Model, untouched
 
 # Only shapes are computed with: an axis whose size is a multiple of this prime holds images.
 MANY = 7919
