@@ -168,14 +168,20 @@ def _judged(many, rows, values, labels, head):
         keep, h = pair if many.dtype == bool else pair[::-1]
         # Apart from the product, both loops are faster on CPU.
         x, weight = lax.optimization_barrier((jnp.where(keep, h, 0), weight))
-        logits = _product(x.T, weight) + head[0].bias
-        for weight, bias in head[1:]:
-            logits = _product(jax.nn.relu(logits), weight) + bias
+        logits = _logits(x, (Dense(weight, head[0].bias), *head[1:]))
         label = jnp.broadcast_to(label, logits.shape[:1])
         return cross_entropy(logits, label), label_rank(logits, label)
 
     return lax.map(line, (rows, values, labels))
 
 
-def _product(x: Array, weight: Array) -> Array:
-    return x @ weight if weight.shape[1] >= FEW_OUTPUTS else (weight.T @ x.T).T
+def _logits(x: Array, layers: tuple[Dense, ...]) -> Array:
+    """From what goes into the layers, `(inputs, many)`."""
+    if layers[-1].weight.shape[1] < FEW_OUTPUTS:
+        for depth, (weight, bias) in enumerate(layers):
+            x = weight.T @ (jax.nn.relu(x) if depth else x) + bias[:, None]
+        return x.T
+    x = x.T
+    for depth, (weight, bias) in enumerate(layers):
+        x = (jax.nn.relu(x) if depth else x) @ weight + bias
+    return x
