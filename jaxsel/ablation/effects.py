@@ -102,12 +102,14 @@ class GroupEffects:
         top1: images whose label has the largest logit.
         top5: images whose label is among the five largest.
         baseline: the intact network on the same images.
+        engine: how they were computed.
     """
 
     loss: Float[np.ndarray, "groups classes"]
     top1: Int[np.ndarray, "groups classes"]
     top5: Int[np.ndarray, "groups classes"]
     baseline: Baseline
+    engine: str
 
     def accuracy(self, k: int = 1) -> Float[np.ndarray, " groups"]:
         """Fraction of all images right in the top k, with k 1 or 5."""

@@ -35,6 +35,7 @@ def ablate_in_order(
     every: int = 1,
     batch_size: int = 256,
     chunk: int = 16,
+    engine: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> RemovalCurve:
     """Ablate the first unit of an order, the first two, the first three, and so on.
@@ -47,6 +48,7 @@ def ablate_in_order(
         every: evaluate after each so many units; the end of the order always is evaluated.
         batch_size: images at a time.
         chunk: points at a time. Memory grows with `batch_size * chunk`.
+        engine: as in `ablate_groups`.
         progress: called with the number of pairs (image, point) done.
 
     Returns:
@@ -54,7 +56,8 @@ def ablate_in_order(
 
     Raises:
         KeyError: a site that this network does not have.
-        ValueError: a unit that the site does not have or that comes twice, steps below 1.
+        ValueError: a unit that the site does not have or that comes twice, steps below 1, an
+            engine that does not fit.
         FloatingPointError: a loss that is NaN or infinite.
 
     Source:
@@ -77,6 +80,12 @@ def ablate_in_order(
     for mask, n in zip(keep, n_ablated, strict=True):
         mask[order[:n]] = False
     effects = ablate_groups(
-        model, dataset, {site: keep}, batch_size=batch_size, chunk=chunk, progress=progress
+        model,
+        dataset,
+        {site: keep},
+        batch_size=batch_size,
+        chunk=chunk,
+        engine=engine,
+        progress=progress,
     )
     return RemovalCurve(n_ablated, effects)

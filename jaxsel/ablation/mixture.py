@@ -44,6 +44,7 @@ def mixture_curve(
     k: int = 5,
     batch_size: int = 256,
     chunk: int = 16,
+    engine: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> MixtureCurve:
     """Keep few units of a site, in changing proportions, and see how the network does.
@@ -65,14 +66,15 @@ def mixture_curve(
         k: 1 or 5, for the accuracy.
         batch_size: images at a time.
         chunk: masks at a time.
+        engine: as in `ablate_groups`.
         progress: called with the number of pairs (image, mask) done.
 
     Returns:
         Accuracy and loss ratio of every trial at every share.
 
     Raises:
-        ValueError: a pool smaller than `keep`, pools that overlap, or a fraction outside 0
-            to 1.
+        ValueError: a pool smaller than `keep`, pools that overlap, a fraction outside 0 to
+            1, or an engine that does not fit.
 
     Source:
         Kanda et al. (2020), arXiv:2001.07811, figure 6: 1,000 of 4,096 units kept, 50
@@ -96,6 +98,7 @@ def mixture_curve(
         {site: masks.reshape(-1, masks.shape[-1])},
         batch_size=batch_size,
         chunk=chunk,
+        engine=engine,
         progress=progress,
     )
     shape = masks.shape[:2]

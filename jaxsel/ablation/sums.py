@@ -53,6 +53,22 @@ def with_spread(
     return block._replace(spread=np.where(tried[:, None], largest, np.nan))
 
 
+class GroupBlock(NamedTuple):
+    """How some images do with some groups of units.
+
+    Attributes:
+        labels: of the images.
+        groups: which, by position.
+        loss: nats.
+        rank: of the label, from 0.
+    """
+
+    labels: Int[np.ndarray, " images"]
+    groups: Int[np.ndarray, " groups"]
+    loss: Float[np.ndarray, "images groups"]
+    rank: Int[np.ndarray, "images groups"]
+
+
 class Pass(NamedTuple):
     """A batch, ablated.
 
@@ -125,6 +141,23 @@ class Sums:
         factor = np.full(len(tried), more.max())
         factor[tried] = more
         return self.estimate * factor
+
+
+class GroupSums:
+    """The running float64 sums of loss and correct images, per group and class."""
+
+    def __init__(self, n_groups: int, n_classes: int):
+        self.loss, self.top1, self.top5 = (np.zeros((n_groups, n_classes)) for _ in range(3))
+
+    def add(self, block: GroupBlock) -> None:
+        """Count in some images with some groups."""
+        values = [block.loss, block.rank < 1, block.rank < 5]
+        present, sums = class_sums(np.concatenate(values, axis=1), block.labels)
+        at = np.ix_(block.groups, present)
+        for total, own in zip(
+            (self.loss, self.top1, self.top5), np.split(sums.T, 3), strict=True
+        ):
+            total[at] += own
 
 
 def class_sums(
