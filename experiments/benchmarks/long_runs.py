@@ -28,6 +28,7 @@ from jaxsel.models.mlp import MLP
 
 from .. import cli
 
+MEMORY_OF = ("dense", "channel")
 MODULE = "experiments.benchmarks.long_runs"  # also where it is run as a program
 
 
@@ -196,7 +197,7 @@ def main(config: Config) -> None:
     """Measure, print, write."""
     found: dict[str, Any] = {"settings": {"site": config.site}, "memory": {}}
     with cli.progress() as bars, tempfile.TemporaryDirectory() as folder:
-        for kind in ("dense", "channel"):
+        for kind in MEMORY_OF:
             for n in config.n_images:
                 arguments = (kind, str(config.weights.absolute()), str(n))
                 ran = subprocess.run(

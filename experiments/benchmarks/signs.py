@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsel import Dataset, ablate_units, adapters
+from jaxsel import Dataset, UnitEffects, ablate_units, adapters
 
 from .. import cli
 
@@ -143,7 +143,7 @@ def _plant(first: np.ndarray, second: np.ndarray, x: np.ndarray, rng) -> None:
 def compared(case: Case) -> dict[str, int]:
     """How many verdicts on the units of a case are right, wrong, or missing."""
     model = adapters.with_parameters(network, [jnp.asarray(one) for one in case.weights])
-    effects = ablate_units(model, case.dataset, "in", engine=case.kind)
+    effects: UnitEffects = ablate_units(model, case.dataset, "in", engine=case.kind)
     x, labels = case.dataset.images.astype(np.longdouble), case.dataset.labels
     before = losses(case.weights, x, labels)
     eps = np.finfo(np.longdouble).eps

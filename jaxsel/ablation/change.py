@@ -24,6 +24,8 @@ class IntactLogits(NamedTuple):
         wrong: the probability of all other classes, float64.
         least: logarithm of the smallest share.
         rank: of the label.
+        terms: size of what the logits are known to a few roundings of: of the largest of
+            them, or of the terms that they are sums of.
     """
 
     logits: Float[Array, "images classes"]
@@ -33,11 +35,12 @@ class IntactLogits(NamedTuple):
     wrong: Float[Array, " images"]
     least: Float[Array, " images"]
     rank: Int[Array, " images"]
+    terms: Float[Array, " images"]
 
 
 @jax.jit
-def intact_logits(logits: Array, label: Array) -> IntactLogits:
-    """The same from logits, in float64."""
+def intact_logits(logits: Array, label: Array, terms: Array) -> IntactLogits:
+    """The same from logits, in float64, and the size of the terms that they are sums of."""
     own = jnp.take_along_axis(logits, label[:, None], axis=1)
     is_label = jnp.arange(logits.shape[1]) == label[:, None]
     log_others = jnp.where(is_label, -jnp.inf, jax.nn.log_softmax(logits))
@@ -48,7 +51,14 @@ def intact_logits(logits: Array, label: Array) -> IntactLogits:
     least = jnp.min(jnp.where(is_label, jnp.inf, log_share), axis=1)
     rank = label_rank(logits, label)
     return IntactLogits(
-        logits, label, logits - own, jnp.exp(log_share), jnp.exp(log_wrong), least, rank
+        logits,
+        label,
+        logits - own,
+        jnp.exp(log_share),
+        jnp.exp(log_wrong),
+        least,
+        rank,
+        jnp.maximum(1 + jnp.abs(logits).max(axis=1), terms),
     )
 
 
@@ -98,7 +108,7 @@ def effects(
     moved, wrong_after = (
         jnp.where(hard, most, bound) for bound, most in ((moved, 2), (wrong_after, 1))
     )
-    by_logits = u * (1 + jnp.abs(image.logits).max()) + v
+    by_logits = u * image.terms + v
     size = largest if size is None else jnp.maximum(largest, size)
     error = ROUNDINGS * (by_logits * moved + 2 * v * size * wrong_after)
 

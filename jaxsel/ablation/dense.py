@@ -87,11 +87,12 @@ def dense_engine(
         known_to = unit_error * np.abs(h).max(axis=1)
         with full_precision(), jax.enable_x64(True):
             z = _layer(h, head[0])
-            logits = z if len(head) == 1 else _layer(jnp.maximum(z, 0), head[1])
+            x = h if len(head) == 1 else jnp.maximum(z, 0)
+            logits = z if len(head) == 1 else _layer(x, head[1])
 
         def blocks() -> Generator[Block, None, None]:
             with full_precision(), jax.enable_x64(True):
-                intact = intact_logits(logits, batch.labels)
+                intact = intact_logits(logits, batch.labels, _terms(x, weights[2]))
                 if len(head) == 1:
                     jobs = _to_logits(first, units, change, intact, sizes, memory)
                 else:
@@ -109,6 +110,12 @@ def dense_engine(
         return Pass(np.asarray(logits), precision, blocks())
 
     return run
+
+
+@jax.jit
+def _terms(x: Array, spread: Array) -> Array:
+    """The size of what the differences between an image's logits are sums of."""
+    return jnp.sqrt(jnp.square(x) @ jnp.square(spread.astype(x.dtype)))
 
 
 @jax.jit

@@ -437,3 +437,22 @@ def test_a_real_network_gets_as_many_images_right_from_every_source(
     found = json.loads((tmp_path / "out.json").read_text())
     assert (found["images"], found["correct"]) == (932, correct)
     assert found["data"] == source.removesuffix(f":{tmp_path}")
+
+
+# --- plans ------------------------------------------------------------------------------
+
+
+def test_a_plan_evaluates_a_few_images_and_writes_nothing(
+    untrained, tmp_path, capsys, monkeypatch
+):
+    seen, evaluate = [], command.evaluate
+
+    def counting(model, images, **settings):
+        seen.append(len(images))
+        return evaluate(model, images, **settings)
+
+    monkeypatch.setattr(command, "evaluate", counting)
+    main(Config(untrained, "digits", plan=True, out=tmp_path / "out.json"))
+    assert seen == [64, 64]
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().out.splitlines()[1].startswith("evaluating ")
