@@ -13,8 +13,15 @@ $$w' = w \,(1 + 16 v \xi), \qquad \xi = \pm 1 \text{ at random,}$$
 $v$ the roundoff of the number's precision, the change is computed again with the same program,
 and what it differs by, divided by 16, is what roundings of one $v$ each do, to first order. 16
 lifts it out of the roundings of the comparison itself. One such draw is below a tenth of the
-standard deviation once in twelve; of four draws the largest, once in 20,000 (Kenney and Laub,
+standard deviation once in twelve; of four draws the largest, once in 25,000 (Kenney and Laub,
 1994, small-sample statistical condition estimates).
+
+Beforehand the error of every pair is estimated as if nothing cancelled before the logits
+(`delta/loss.py`; the dense engine also counts the terms that logits are sums of). On some
+images, one draw then tells each unit's error as well: where that is larger than its estimates
+on the same images, they are raised on all images by the same factor. What still may be zero is
+computed in float64, with four draws on every image. Each error counts eightfold, and errors of
+images add up as if all had the same sign.
 """
 
 from typing import Any

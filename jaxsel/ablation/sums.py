@@ -140,7 +140,8 @@ class Sums:
         more = np.maximum(self.spread[tried] / self.checked[tried], 1)
         factor = np.full(len(tried), more.max())
         factor[tried] = more
-        return self.estimate * factor
+        moved = self.estimate > 0  # a factor may be infinite
+        return np.multiply(self.estimate, factor, out=self.estimate.copy(), where=moved)
 
 
 class GroupSums:

@@ -109,6 +109,8 @@ def ablate_units(
     """
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk must be at least 1; found {chunk}")
+    if memory is not None and memory < 1:
+        raise ValueError(f"memory must be at least 1 byte; found {memory}")
     if engine not in (None, *ENGINES):
         raise ValueError(f"engine must be {', '.join(ENGINES)} or None; found {engine!r}")
     check_precision(precision)
@@ -132,7 +134,7 @@ def ablate_units(
     names = np.arange(n) if groups is not None else np.asarray(ablations.units)
     in_pairs, in_float32, in_float64 = None, None, None
     if resume is not None:
-        settings = [precision, batch_size, chunk, memory, per_image is not None]
+        settings = [precision, batch_size, chunk, memory, recompute, per_image is not None]
         key = run_key(use, dataset, ablations, settings)
         in_pairs, in_float32, in_float64 = kept_in(Path(resume), key)
         if per_image is not None and not is_whole(in_pairs, (len(dataset), n)):
