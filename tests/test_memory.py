@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.benchmarks import signs
-from jaxsel import Dataset, ablate_units, adapters, evaluate, memory
+from jaxsel import Dataset, ablate_groups, ablate_units, adapters, evaluate, memory
 from jaxsel.ablation import channel, dense, generic, passes
 
 
@@ -196,3 +196,23 @@ def test_a_network_that_mixes_the_images_of_a_batch_is_not_cut():
 
     with pytest.raises(MemoryError, match="as it mixes the images of a batch"):
         intact_pass(mixing, images, (), memory=30_000)
+
+
+def test_less_memory_makes_smaller_programs_of_groups_and_the_same_results(monkeypatch):
+    from jaxsel.ablation import groups
+
+    model, dataset = case_of("generic")
+    keep = {"in": np.random.default_rng(0).random((16, 64)) < 0.25}
+    chunks = []
+
+    def fitting(needs, most, limit, what):
+        chunks.append(memory.fitting(needs, most, limit, what))
+        return chunks[-1]
+
+    monkeypatch.setattr(groups, "fitting", fitting)
+    plain, found = (ablate_groups(model, dataset, keep, memory=m) for m in (None, 60_000))
+    assert chunks[0] == 16 > chunks[1]
+    np.testing.assert_allclose(found.loss, plain.loss, rtol=1e-5)
+    np.testing.assert_array_equal(found.top1, plain.top1)
+    with pytest.raises(MemoryError, match="one at a time of the groups needs"):
+        ablate_groups(model, dataset, keep, memory=1_000)

@@ -11,6 +11,7 @@ from ..data.dataset import Batch, Dataset
 from ..delta.loss import cross_entropy, label_rank
 from ..forward import forward
 from ..intact import full_precision, intact_pass, traceable
+from ..memory import default_limit, fitting, program_bytes
 from ..sites import Model, masked
 from .baseline import BaselineSums
 from .effects import GroupEffects
@@ -29,6 +30,7 @@ def ablate_groups(
     batch_size: int = 256,
     chunk: int = 16,
     engine: str | None = None,
+    memory: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> GroupEffects:
     """Run the network with only some of its units and say how it does.
@@ -42,11 +44,13 @@ def ablate_groups(
         keep: per site, one mask per group, shape `(groups, units)`: True keeps a unit. The
             masks of several sites are applied together, group by group.
         batch_size: images at a time.
-        chunk: groups at a time. Memory grows with `batch_size * chunk`.
+        chunk: groups at a time, or fewer. Memory grows with `batch_size * chunk`.
         engine: `gathered` for one site that one or two dense layers follow: only units that
             are kept, or only those that respond, are computed, and several batches are taken
             together. `masks` for anything: all of the rest of the network runs. By default
             `gathered` where it fits.
+        memory: bytes that one program may use; by default half of what its device has free.
+            The compiler's own account of the program decides how many groups go through it.
         progress: called with the number of pairs (image, group) done.
 
     Returns:
@@ -67,6 +71,8 @@ def ablate_groups(
     """
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1; found {chunk}")
+    if memory is not None and memory < 1:
+        raise ValueError(f"memory must be at least 1 byte; found {memory}")
     if engine not in (None, *ENGINES):
         raise ValueError(f"engine must be {', '.join(ENGINES)} or None; found {engine!r}")
     masks = {site: np.asarray(mask, bool) for site, mask in keep.items()}
@@ -85,7 +91,9 @@ def ablate_groups(
     batches, done = dataset.batches(batch_size), 0
     with full_precision():
         if head is None:
-            blocks = _masked_blocks(network, masks, batches, intact, min(chunk, n_groups))
+            limit = default_limit() if memory is None else memory
+            most = min(chunk, n_groups)
+            blocks = _masked_blocks(network, masks, batches, intact, most, limit)
         else:
             ((site, mask),) = masks.items()
             blocks = gathered_blocks(network, site, mask, head, batches, intact, chunk)
@@ -144,11 +152,20 @@ def _masked_blocks(
     masks: Mapping[str, np.ndarray],
     batches: Iterable[Batch],
     intact: BaselineSums,
-    chunk: int,
+    most: int,
+    memory: int,
 ) -> Iterator[GroupBlock]:
     """Loss and rank of every image and group, by running the network with masks."""
-    n_groups = len(next(iter(masks.values())))
+    n_groups, chunk = len(next(iter(masks.values()))), None
     for batch in batches:
+        if chunk is None:
+            known = network, batch.images, batch.labels
+
+            def needs(n: int, known: tuple = known) -> int:
+                some = {site: mask[:n] for site, mask in masks.items()}
+                return program_bytes(_masked, *known, some)
+
+            chunk = fitting(needs, most, memory, "groups")
         intact.add(np.asarray(intact_pass(network, batch.images, ())[0]), batch)
         labels = batch.labels[: batch.n_images]
         for start in range(0, n_groups, chunk):

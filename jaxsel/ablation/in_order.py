@@ -36,6 +36,7 @@ def ablate_in_order(
     batch_size: int = 256,
     chunk: int = 16,
     engine: str | None = None,
+    memory: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> RemovalCurve:
     """Ablate the first unit of an order, the first two, the first three, and so on.
@@ -49,6 +50,7 @@ def ablate_in_order(
         batch_size: images at a time.
         chunk: points at a time. Memory grows with `batch_size * chunk`.
         engine: as in `ablate_groups`.
+        memory: likewise.
         progress: called with the number of pairs (image, point) done.
 
     Returns:
@@ -86,6 +88,7 @@ def ablate_in_order(
         batch_size=batch_size,
         chunk=chunk,
         engine=engine,
+        memory=memory,
         progress=progress,
     )
     return RemovalCurve(n_ablated, effects)

@@ -45,6 +45,7 @@ def mixture_curve(
     batch_size: int = 256,
     chunk: int = 16,
     engine: str | None = None,
+    memory: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> MixtureCurve:
     """Keep few units of a site, in changing proportions, and see how the network does.
@@ -67,6 +68,7 @@ def mixture_curve(
         batch_size: images at a time.
         chunk: masks at a time.
         engine: as in `ablate_groups`.
+        memory: likewise.
         progress: called with the number of pairs (image, mask) done.
 
     Returns:
@@ -99,6 +101,7 @@ def mixture_curve(
         batch_size=batch_size,
         chunk=chunk,
         engine=engine,
+        memory=memory,
         progress=progress,
     )
     shape = masks.shape[:2]
