@@ -20,7 +20,14 @@ from jaxtyping import Array, Float
 
 from .adapters import apart
 from .forward import forward
-from .memory import default_limit, fitting, in_words, is_out_of_memory, program_bytes
+from .memory import (
+    LimitError,
+    default_limit,
+    fitting,
+    in_words,
+    is_out_of_memory,
+    program_bytes,
+)
 from .mixing import mixes_images
 from .sites import Activation, Model, Tap
 from .stages import evaluated
@@ -133,7 +140,7 @@ def _in_parts(run, rest, memory, network, images):
     )
     while True:
         if size < len(images) and mixes_images(network, images.shape[1:]):
-            raise MemoryError(
+            raise LimitError(
                 f"{len(images)} images need more memory at once than the "
                 f"{in_words(limit)} that are allowed, and this network cannot take them in "
                 "parts, as it mixes the images of a batch: ask for smaller batches"

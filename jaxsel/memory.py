@@ -12,6 +12,10 @@ SHARE = 0.5
 FALLBACK = 2**31  # where nobody says what is free
 
 
+class LimitError(MemoryError):
+    """A limit that not even one at a time keeps to: halves would not help."""
+
+
 @cache
 def default_limit() -> int:
     """Bytes that one program may use: half of what its device has free.
@@ -22,8 +26,34 @@ def default_limit() -> int:
     >>> default_limit() & (default_limit() - 1)
     0
     """
-    free = _free_on_device() if jax.default_backend() != "cpu" else _free_on_host()
+    return host_limit() if jax.default_backend() == "cpu" else _share(_free_on_device())
+
+
+@cache
+def host_limit() -> int:
+    """The same of the host, where the device is another.
+
+    >>> host_limit() > 0
+    True
+    """
+    return _share(_free_on_host())
+
+
+def _share(free: int | None) -> int:
     return 1 << (max(int(SHARE * (free or FALLBACK)), 1).bit_length() - 1)
+
+
+def check_limit(memory: int | None) -> int:
+    """A limit in bytes as it was asked for, or the default.
+
+    >>> check_limit(2**30)
+    1073741824
+    """
+    if memory is None:
+        return default_limit()
+    if isinstance(memory, bool) or not isinstance(memory, int) or memory < 1:
+        raise ValueError(f"memory must be a whole number of bytes; found {memory!r}")
+    return memory
 
 
 def program_bytes(program: Any, *arguments: Any, **settings: Any) -> int:
@@ -51,7 +81,7 @@ def fitting(needs: Callable[[int], int], most: int, limit: int, what: str) -> in
         what: is counted by a size, in the plural, for the message.
 
     Raises:
-        MemoryError: not even one fits.
+        LimitError: not even one fits; a `MemoryError`.
 
     >>> fitting(lambda size: 100 * size + 20, 64, 1000, "images")
     9
@@ -59,9 +89,9 @@ def fitting(needs: Callable[[int], int], most: int, limit: int, what: str) -> in
     size = most
     while (bytes_needed := needs(size)) > limit:
         if size == 1:
-            raise MemoryError(
-                f"one at a time of the {what} needs {in_words(bytes_needed)}, but the limit "
-                f"is {in_words(limit)}: allow more memory, or ask for smaller batches"
+            raise LimitError(
+                f"of the {what}, one alone needs {in_words(bytes_needed)}, but the limit is "
+                f"{in_words(limit)}: allow more memory, or ask for smaller batches"
             )
         size = max(min(size * limit // bytes_needed, size - 1), 1)
     return size
@@ -74,7 +104,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     (True, False)
     """
     if isinstance(error, MemoryError):
-        return True
+        return not isinstance(error, LimitError)
     told = "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower()
     return isinstance(error, jax.errors.JaxRuntimeError) and told
 

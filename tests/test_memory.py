@@ -50,7 +50,7 @@ def test_what_is_found_to_fit_does_fit(per, fixed, limit):
         return per * size + fixed
 
     if per + fixed > limit:
-        with pytest.raises(MemoryError, match="one at a time of the images needs"):
+        with pytest.raises(MemoryError, match="of the images, one alone needs"):
             memory.fitting(needs, 256, limit, "images")
         return
     size = memory.fitting(needs, 256, limit, "images")
@@ -63,10 +63,10 @@ def test_what_is_found_to_fit_does_fit(per, fixed, limit):
 def test_the_limit_is_half_of_what_is_free_at_most(monkeypatch):
     monkeypatch.setattr(memory, "_free_on_host", lambda: 10 * 2**30)
     monkeypatch.setattr(memory, "_free_on_device", lambda: 10 * 2**30)
-    assert memory.default_limit.__wrapped__() == 4 * 2**30
+    assert memory.host_limit.__wrapped__() == 4 * 2**30
     monkeypatch.setattr(memory, "_free_on_host", lambda: None)
     monkeypatch.setattr(memory, "_free_on_device", lambda: None)
-    assert memory.default_limit.__wrapped__() == memory.FALLBACK / 2
+    assert memory.host_limit.__wrapped__() == memory.FALLBACK / 2
 
 
 # --- ablations with little memory -------------------------------------------------------------
@@ -214,5 +214,5 @@ def test_less_memory_makes_smaller_programs_of_groups_and_the_same_results(monke
     assert chunks[0] == 16 > chunks[1]
     np.testing.assert_allclose(found.loss, plain.loss, rtol=1e-5)
     np.testing.assert_array_equal(found.top1, plain.top1)
-    with pytest.raises(MemoryError, match="one at a time of the groups needs"):
+    with pytest.raises(MemoryError, match="of the groups, one alone needs"):
         ablate_groups(model, dataset, keep, memory=1_000)

@@ -68,6 +68,7 @@ def channel_engine(
     programs, known = programs_for(model, site, ablations, image, products, exact=exact)
     most = CHUNK_BYTES if jax.default_backend() == "cpu" else CHUNK_BYTES_ELSEWHERE
     most_images = int(np.clip(MOST_BYTES // max(programs.image_bytes, 1), 1, MOST_IMAGES))
+    memory //= n_threads()  # each has programs of its own
     sizes.setdefault("chunk", int(np.clip(most // programs.pair_bytes, 1, MOST_PAIRS)))
 
     def run(batch: Batch) -> Pass:

@@ -8,6 +8,7 @@ import jax
 
 from ..data.dataset import Batch, Dataset
 from ..intact import full_precision, traceable
+from ..memory import host_limit
 from ..mixing import mixes_images
 from ..sites import Model
 from .ablations import Ablations
@@ -34,7 +35,8 @@ class Engine:
         image: the shape of one.
         head: what follows the site, for the dense engine.
         memory: bytes that a program may use.
-        exact: whether the intact network runs in float64, and so its changes can.
+        exact: whether changes can be computed in float64.
+        verifiable: whether the network as a whole runs in float64.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Engine:
     head: tuple[Dense, ...] | None
     memory: int
     exact: bool
+    verifiable: bool
 
 
 def chosen(
@@ -96,8 +99,10 @@ def chosen(
             "the channel engine takes image by image, but of a single one this network "
             "makes no batch of one: engine='generic' takes batches"
         )
-    exact = name == "dense" or runs_in_float64(network, site, shape)
-    return Engine(name, network, site, shape, head, memory, exact)
+    verifiable = runs_in_float64(network, site, shape)
+    # The dense engine computes what follows the site itself, in float64.
+    exact = name == "dense" or verifiable
+    return Engine(name, network, site, shape, head, memory, exact, verifiable)
 
 
 def started(
@@ -117,7 +122,7 @@ def started(
         sizes: of its programs. What is not there yet is chosen from the first batch and
             added: with the same sizes the same bits come out.
         careful: whether the error of every pair is measured, not only estimated; see
-            `condition.py`. The dense engine always knows its own.
+            `condition.py`. The dense engine only estimates it, from all terms of its sums.
 
     Raises:
         ValueError: changes in float64 of a network that casts to float32 itself.
@@ -144,4 +149,5 @@ def on_cpu(engine: Engine) -> Engine:
         return engine
     cpu = jax.devices("cpu")[0]
     network, head = jax.device_put((engine.network, engine.head), cpu)
-    return replace(engine, network=network, head=head)
+    memory = min(engine.memory, host_limit())
+    return replace(engine, network=network, head=head, memory=memory)

@@ -11,7 +11,7 @@ from ..data.dataset import Batch, Dataset
 from ..delta.loss import cross_entropy, label_rank
 from ..forward import forward
 from ..intact import full_precision, intact_pass, traceable
-from ..memory import default_limit, fitting, program_bytes
+from ..memory import check_limit, fitting, program_bytes
 from ..sites import Model, masked
 from .baseline import BaselineSums
 from .effects import GroupEffects
@@ -71,8 +71,7 @@ def ablate_groups(
     """
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1; found {chunk}")
-    if memory is not None and memory < 1:
-        raise ValueError(f"memory must be at least 1 byte; found {memory}")
+    limit = check_limit(memory)
     if engine not in (None, *ENGINES):
         raise ValueError(f"engine must be {', '.join(ENGINES)} or None; found {engine!r}")
     masks = {site: np.asarray(mask, bool) for site, mask in keep.items()}
@@ -91,7 +90,6 @@ def ablate_groups(
     batches, done = dataset.batches(batch_size), 0
     with full_precision():
         if head is None:
-            limit = default_limit() if memory is None else memory
             most = min(chunk, n_groups)
             blocks = _masked_blocks(network, masks, batches, intact, most, limit)
         else:

@@ -41,7 +41,8 @@ def judged(
     known_to = ROUNDINGS * float(jnp.finfo(activation.dtype).eps) / 2 * _largest(activation)
     by_response = (known_to / jnp.where(own == 0, 1, own)).astype(change.dtype)
     error = cross_entropy_change_error(logits, labels, change, roundoff=v)
-    error += by_response * jnp.abs(loss_change)
+    # Where the response is next to nothing, its relative error may be infinite.
+    error += jnp.where(loss_change == 0, 0, by_response * jnp.abs(loss_change))
     # What is too small for float32 must not pass for exactly nothing.
     least = jnp.finfo(np.float32).tiny if change.dtype == np.float32 else 0
     return (

@@ -11,20 +11,22 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
+from jaxtyping import Array
 
 from .. import fingerprint
 from ..data.dataset import Dataset
 from ..locks import locked
+from ..sites import Model, Tap
 from .ablations import Ablations
 from .engines import Engine
+from .pairs import is_whole, kept_pairs
 
 DIGITS = 16  # of a key, in the name of a file
 # A file that is no such file, or not whole.
@@ -65,20 +67,32 @@ class Kept:
             OSError: it cannot be written; what was kept before is still there.
         """
         content: dict[str, Any] = {**arrays, "said": np.array(json.dumps(said))}
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=self._prefix())
-        os.close(handle)
-        beside = Path(name)
         try:
-            beside.chmod(0o644)  # mkstemp makes it private
-            with beside.open("wb") as file, locked(beside, without_locks=True) or nullcontext():
-                np.savez(file, **content)
-            beside.replace(self.path)
+            beside, lock = self._begun()
         except OSError as error:
-            raise OSError(
-                error.errno, f"{error.strerror}: {self.path} cannot be written"
-            ) from error
-        finally:
-            beside.unlink(missing_ok=True)
+            raise self._told(error) from error
+        with lock:
+            try:
+                beside.chmod(0o644)  # mkstemp makes it private
+                with beside.open("wb") as file:
+                    np.savez(file, **content)
+                beside.replace(self.path)
+            except OSError as error:
+                raise self._told(error) from error
+            finally:
+                beside.unlink(missing_ok=True)
+
+    def _begun(self) -> tuple[Path, BinaryIO]:
+        """A file of its own, locked, so that nobody takes it for one that was left behind."""
+        while True:
+            handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=self._prefix())
+            os.close(handle)
+            lock = locked(Path(name), without_locks=True)
+            if lock is not None:  # or else it was just cleared away
+                return Path(name), lock
+
+    def _told(self, error: OSError) -> OSError:
+        return OSError(error.errno, f"{error.strerror}: {self.path} cannot be written")
 
     def _prefix(self) -> str:
         return f".{self.path.name}.unfinished-"
@@ -106,7 +120,7 @@ def run_key(
     return fingerprint.of(
         [
             *(version("jaxsel"), jax.__version__, jax.default_backend()),
-            *(engine.name, engine.site, fingerprint.of_network(engine.network, engine.image)),
+            *(engine.name, engine.site, fingerprint.of_network(_marked(engine), engine.image)),
             fingerprint.of_images(dataset),
             *(dataset.labels, len(dataset.class_names)),
             *map(np.asarray, ablations),
@@ -115,8 +129,53 @@ def run_key(
     )
 
 
-def kept_in(folder: Path, key: str) -> tuple[Path, Kept, Kept]:
-    """Where the pairs, the pass in float32 and the one in float64 of a run are kept.
+def _marked(engine: Engine) -> Model:
+    """The network with an operation at the site that is nowhere else.
+
+    So it also counts where in the network the site is: before or after a ReLU, or on which of
+    two ways.
+    """
+
+    def run(network: Model, images: Array, tap: Tap) -> Array:
+        def marking(name: str, x: Array) -> Array:
+            return jax.lax.lgamma(x) if name == engine.site else tap(name, x)
+
+        return network(images, marking)
+
+    return jax.tree_util.Partial(run, engine.network)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a run is kept.
+
+    Attributes:
+        stem: of the names of its files.
+    """
+
+    stem: Path
+
+    @property
+    def first(self) -> Kept:
+        """The pass over all units."""
+        return Kept(self._named("first.npz"))
+
+    @property
+    def pairs(self) -> Path:
+        """The pairs of that pass."""
+        return self._named("pairs.npy")
+
+    def second(self, units: np.ndarray) -> tuple[Kept, Path]:
+        """The pass in float64 over some of the units, and its pairs."""
+        name = f"float64-{fingerprint.of(units)[:DIGITS]}"
+        return Kept(self._named(f"{name}.npz")), self._named(f"{name}-pairs.npy")
+
+    def _named(self, name: str) -> Path:
+        return self.stem.with_name(f"{self.stem.name}-{name}")
+
+
+def kept_in(folder: Path, key: str) -> Files:
+    """The files of a run in a folder, which is made.
 
     Raises:
         OSError: there can be no such folder.
@@ -125,6 +184,15 @@ def kept_in(folder: Path, key: str) -> tuple[Path, Kept, Kept]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(error.errno, f"{error.strerror}: {folder} cannot be written") from error
-    short = key[:DIGITS]
-    first, second = (Kept(folder / f"{short}-{name}.npz") for name in ("first", "float64"))
-    return folder / f"{short}-pairs.npy", first, second
+    return Files(folder / key[:DIGITS])
+
+
+def pairs_of(kept: Kept, path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """The pairs of a pass; where there are none, what is kept of it is no use.
+
+    Raises:
+        OSError: there is no room for them.
+    """
+    if not is_whole(path, shape):
+        kept.path.unlink(missing_ok=True)
+    return kept_pairs(path, shape)

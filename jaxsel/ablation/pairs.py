@@ -1,9 +1,10 @@
 """The file of the loss change of every pair (image, ablation)."""
 
-import shutil
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 
@@ -13,47 +14,56 @@ FLOAT32 = np.dtype(np.float32).str
 
 
 @contextmanager
-def pair_file(
-    path: Path | None, shape: tuple[int, int], kept: Path | None
-) -> Iterator[np.ndarray | None]:
-    """A memory-mapped array that gets its name when it is complete.
+def unfinished(path: Path, shape: tuple[int, int]) -> Iterator[np.ndarray]:
+    """A memory-mapped array in a file that gets its name when it is complete.
 
     Args:
-        path: of the file; None for none.
+        path: of the file.
         shape: images and ablations.
-        kept: where it is written until then, and stays; None for beside its place.
 
     Yields:
-        The array, as it was left if it is there already.
+        The array.
 
     Raises:
         OSError: there is no room for it.
     """
-    if path is None:
-        yield None
-        return
     path = Path(path)
-    beside = path.with_name(f".{path.name}.unfinished")
-    file = beside if kept is None else kept
+    beside = path.with_name(f".{path.name}.unfinished-{uuid4().hex}")
     try:
-        if kept is None or not is_whole(kept, shape):
-            file.unlink(missing_ok=True)
-            try:
-                reserve(file, shape, FLOAT32)
-            except OSError as error:
-                file.unlink(missing_ok=True)
-                size = 4 * shape[0] * shape[1]
-                raise OSError(
-                    error.errno, f"{error.strerror}: {size:,} bytes cannot be kept in {file}"
-                ) from error
-        array = np.load(file, mmap_mode="r+")
+        with _told(beside, shape):
+            reserve(beside, shape, FLOAT32)
+        array = np.load(beside, mmap_mode="r+")
         yield array
         array.flush()
-        if file != beside:
-            shutil.copyfile(file, beside)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def kept_pairs(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """The memory-mapped array of a file that stays: what is there, or a new one.
+
+    Every run that writes to it writes the same numbers.
+
+    Args:
+        path: of the file.
+        shape: images and ablations.
+
+    Raises:
+        OSError: there is no room for it.
+    """
+    if not is_whole(path, shape):
+        path.unlink(missing_ok=True)
+        beside = path.with_name(f".{path.name}.unfinished-{uuid4().hex}")
+        try:
+            with _told(beside, shape):
+                reserve(beside, shape, FLOAT32)
+            # Another run may have been faster: both must write to the same file.
+            with suppress(FileExistsError):
+                os.link(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+    return np.load(path, mmap_mode="r+")
 
 
 def is_whole(path: Path, shape: tuple[int, int]) -> bool:
@@ -63,3 +73,15 @@ def is_whole(path: Path, shape: tuple[int, int]) -> bool:
     except (OSError, ValueError, EOFError):
         return False
     return array.shape == shape and array.dtype == np.float32
+
+
+@contextmanager
+def _told(path: Path, shape: tuple[int, int]) -> Iterator[None]:
+    """An error of the disk in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        size = 4 * shape[0] * shape[1]
+        raise OSError(
+            error.errno, f"{error.strerror}: {size:,} bytes cannot be kept in {path.parent}"
+        ) from error

@@ -7,7 +7,7 @@ more with programs of half the size.
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,8 +49,8 @@ def summed(
     careful: bool = False,
     sizes: Sizes,
     batch_size: int,
+    limited: bool,
     pairs: np.ndarray | None,
-    columns: np.ndarray,
     kept: Kept | None,
     progress: Report | None,
 ) -> Summed:
@@ -65,8 +65,8 @@ def summed(
         careful: as in `started`.
         sizes: likewise.
         batch_size: images at a time.
-        pairs: filled with the loss change of every pair, in the columns of these ablations.
-        columns: of each ablation.
+        limited: whether the engine's limit of memory was asked for.
+        pairs: filled with the loss change of every pair.
         kept: where to go on, and to write down how far it is.
         progress: called with the number of pairs done.
 
@@ -83,7 +83,10 @@ def summed(
         sums.restore(arrays)
         intact.sums = arrays["intact"]
         start, precisions = said["start"], set(said["precisions"])
-        sizes |= said["sizes"]
+        if not limited or engine.memory == said["memory"]:
+            # As before, whatever is free today: with other sizes come other last bits.
+            sizes |= said["sizes"]
+            engine = replace(engine, memory=said["memory"])
 
     def report(batch: Batch, done: int) -> None:
         if progress is not None:
@@ -109,11 +112,12 @@ def summed(
             sums.add(block, labels)
             if pairs is not None:
                 rows = np.arange(batch.start, batch.start + batch.n_images)[block.images]
-                pairs[np.ix_(rows, columns[block.units])] = block.change
+                pairs[np.ix_(rows, block.units)] = block.change
         intact.add(found.logits, batch)
         if kept is not None:
             done = batch.start + batch.n_images
             said = {"start": done, "precisions": sorted(precisions), "sizes": sizes}
+            said["memory"] = engine.memory
             kept.write(sums.arrays() | {"intact": intact.sums}, said)
     return Summed(sums, intact, " and ".join(sorted(precisions)))
 

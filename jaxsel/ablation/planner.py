@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ..data.dataset import Batch, Dataset
-from ..memory import default_limit
+from ..memory import check_limit
 from ..sites import Model
 from .checks import activation_shape, asked_for
 from .engines import chosen, started
@@ -34,7 +34,8 @@ class Plan:
         pairs: of image and unit.
         flop: operations of the products after the site, were they done for every pair.
         result_bytes: of the sums per unit and class, in host memory.
-        program_bytes: what the largest program needs, by its compiler's account.
+        program_bytes: what the largest program that was tried needs, by its compiler's
+            account; it was tried with 16 images.
         compile_seconds: until the first batch was through, less what a batch takes.
         seconds: for all images, compiling included.
     """
@@ -101,7 +102,7 @@ def plan_units(
         site,
         activation,
         groups=groups is not None,
-        memory=default_limit() if memory is None else memory,
+        memory=check_limit(memory),
         asked=engine,
     )
     sizes: Sizes = {} if chunk is None else {"chunk": chunk}

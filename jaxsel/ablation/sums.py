@@ -94,6 +94,7 @@ class Sums:
         self.estimate = np.zeros(n_units)
         # Of the same pairs: their part of the estimate, and what shifted numbers tell.
         self.checked, self.spread = np.zeros(n_units), np.zeros(n_units)
+        self.tried = np.array(False)  # whether there are any
 
     def add(self, block: Block, labels: Int[np.ndarray, " images"]) -> None:
         """Count in some units on some images, whose labels these are."""
@@ -101,6 +102,7 @@ class Sums:
         self.estimate[units] += block.error.sum(axis=0, dtype=np.float64)
         if block.spread is not None:
             tried = ~np.isnan(block.spread[:, 0])
+            self.tried |= tried.any()
             self.checked[units] += block.error[tried].sum(axis=0, dtype=np.float64)
             self.spread[units] += block.spread[tried].sum(axis=0, dtype=np.float64)
         for total, values in (
@@ -132,16 +134,16 @@ class Sums:
     def error(self) -> Float[np.ndarray, " units"]:
         """The estimate of each unit, raised where shifted numbers tell of more.
 
-        A unit that moved nothing in what was tried counts as the worst of the others.
+        Infinite for a unit that moved nothing in what was tried although something was, and
+        where it would be no number.
         """
-        tried = self.checked > 0
-        if not tried.any():
-            return self.estimate
-        more = np.maximum(self.spread[tried] / self.checked[tried], 1)
-        factor = np.full(len(tried), more.max())
-        factor[tried] = more
-        moved = self.estimate > 0  # a factor may be infinite
-        return np.multiply(self.estimate, factor, out=self.estimate.copy(), where=moved)
+        error = self.estimate.copy()
+        if self.tried:
+            moved = self.estimate > 0
+            known = self.checked > 0
+            error[moved & ~known] = np.inf
+            error[known] *= np.maximum(self.spread[known] / self.checked[known], 1)
+        return np.where(np.isnan(error), np.inf, error)
 
 
 class GroupSums:

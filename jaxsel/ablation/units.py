@@ -4,6 +4,8 @@ Batch by batch an engine computes the effects; here they are summed in float64 o
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -12,14 +14,14 @@ from jaxtyping import Bool, Float, Int
 
 from ..data.dataset import Dataset
 from ..delta.products import check_precision
-from ..memory import default_limit
+from ..memory import check_limit, host_limit
 from ..sites import Model
 from .ablations import Ablations, some
 from .checks import activation_shape, asked_for
 from .effects import UnitEffects
 from .engines import ENGINES, Engine, chosen, on_cpu
-from .kept import kept_in, run_key
-from .pairs import is_whole, pair_file
+from .kept import kept_in, pairs_of, run_key
+from .pairs import unfinished
 from .passes import summed
 from .sums import Sums
 from .verify import Verification, brute_force
@@ -84,7 +86,10 @@ def ablate_units(
             where memory runs out all the same, half of that.
         resume: a folder to keep the sums in after every batch: the same call goes on where
             a run that was killed had come to, and ends with the same bits. A file in it is
-            used only if network, images and settings are the same.
+            used only if network, images and settings are the same (all images are read once
+            to know that), but for `memory`. Files stay, so that a finished run is not done
+            again; they can be removed when nothing runs. Two runs at once each do all the
+            work.
         progress: called with the number of pairs (image, unit) done.
 
     Returns:
@@ -95,9 +100,10 @@ def ablate_units(
         KeyError: a site that this network does not have.
         ValueError: a unit that the site does not have, units and groups at once,
             replacements that do not fit, a precision or an engine that there is not, labels
-            that the network has no logit for, a network in training mode, numbers shorter
-            than float32 at the site or after it, an operation after the site that `delta`
-            has no rule for (the message lists those it has).
+            that the network has no logit for, more to verify than there is, a network that
+            casts to float32 itself where float64 is asked for, one in training mode,
+            numbers shorter than float32 at the site or after it, an operation after the
+            site that `delta` has no rule for (the message lists those it has).
         FloatingPointError: a loss change that is NaN or infinite.
         MemoryError: a limit that not even one image or unit at a time keeps to.
         OSError: a file that cannot be written.
@@ -109,8 +115,7 @@ def ablate_units(
     """
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk must be at least 1; found {chunk}")
-    if memory is not None and memory < 1:
-        raise ValueError(f"memory must be at least 1 byte; found {memory}")
+    limit = check_limit(memory)
     if engine not in (None, *ENGINES):
         raise ValueError(f"engine must be {', '.join(ENGINES)} or None; found {engine!r}")
     check_precision(precision)
@@ -119,7 +124,6 @@ def ablate_units(
     n = len(ablations.units)
     if not 0 <= verify <= n:
         raise ValueError(f"verify must be 0 to {n}, the number of ablations; found {verify}")
-    limit = default_limit() if memory is None else memory
     use = chosen(
         model,
         dataset,
@@ -129,53 +133,57 @@ def ablate_units(
         memory=limit,
         asked=engine,
     )
-    if verify and not use.exact:
+    if verify and not use.verifiable:
         raise ValueError("this network casts to float32 itself: it cannot be verified")
     names = np.arange(n) if groups is not None else np.asarray(ablations.units)
-    in_pairs, in_float32, in_float64 = None, None, None
+    files = None
     if resume is not None:
-        settings = [precision, batch_size, chunk, memory, recompute, per_image is not None]
-        key = run_key(use, dataset, ablations, settings)
-        in_pairs, in_float32, in_float64 = kept_in(Path(resume), key)
-        if per_image is not None and not is_whole(in_pairs, (len(dataset), n)):
-            in_float32.path.unlink(missing_ok=True)
-            in_float64.path.unlink(missing_ok=True)
-    with pair_file(per_image, (len(dataset), n), in_pairs) as pairs:
-        settings = {"batch_size": batch_size, "pairs": pairs}
-        found = summed(
-            use,
-            ablations,
-            precision,
-            dataset,
-            names,
-            sizes={} if chunk is None else {"chunk": chunk},
-            columns=np.arange(n),
-            kept=in_float32,
-            progress=progress,
-            **settings,
+        asked = [precision, batch_size, chunk, recompute, per_image is not None]
+        files = kept_in(Path(resume), run_key(use, dataset, ablations, asked))
+    run = partial(
+        summed,
+        dataset=dataset,
+        sizes={} if chunk is None else {"chunk": chunk},
+        batch_size=batch_size,
+        limited=memory is not None,
+    )
+    shape = (len(dataset), n)
+    with nullcontext() if per_image is None else unfinished(per_image, shape) as pairs:
+        kept, of_first = None, pairs
+        if files is not None:
+            kept = files.first
+            of_first = None if pairs is None else pairs_of(kept, files.pairs, shape)
+        found = run(
+            use, ablations, precision, names=names, kept=kept, pairs=of_first, progress=progress
         )
         sums, error = found.sums, found.sums.error()
         total = np.abs(sums.loss_change.sum(axis=0))
-        unsure = np.flatnonzero((total <= error) & (error > 0))
+        unsure = np.flatnonzero(~(total > error) & (error != 0))
         if not (recompute and use.exact):
             unsure = unsure[:0]
+        if pairs is not None and of_first is not None and of_first is not pairs:
+            np.copyto(pairs, of_first)
         if len(unsure):
+            shape = (len(dataset), len(unsure))
+            kept, again_of = None, None if pairs is None else np.zeros(shape, np.float32)
+            if files is not None:
+                kept, path = files.second(unsure)
+                again_of = None if pairs is None else pairs_of(kept, path, shape)
             with jax.default_device(jax.devices("cpu")[0]):
-                again = summed(
+                again = run(
                     on_cpu(use),
                     some(ablations, unsure),
                     "float64",
-                    dataset,
-                    names[unsure],
+                    names=names[unsure],
                     careful=True,
-                    sizes={},
-                    columns=unsure,
-                    kept=in_float64,
+                    kept=kept,
+                    pairs=again_of,
                     progress=None,
-                    **settings,
                 )
             sums.put(unsure, again.sums)
             error[unsure] = again.sums.error()
+            if pairs is not None:
+                pairs[:, unsure] = again_of
     return UnitEffects(
         site=site,
         units=names,
@@ -210,7 +218,12 @@ def _verified(
     with jax.default_device(jax.devices("cpu")[0]):
         network, drawn = on_cpu(engine).network, some(ablations, rows)
         change, size, resolution = brute_force(
-            network, dataset, engine.site, drawn, batch_size=batch_size
+            network,
+            dataset,
+            engine.site,
+            drawn,
+            batch_size=batch_size,
+            memory=min(engine.memory, host_limit()),
         )
     error = np.abs(sums.loss_change[:, rows].sum(axis=0) - change)
     return Verification(names[rows], change, size, error, resolution)

@@ -13,6 +13,7 @@ from ..data.dataset import Dataset
 from ..delta.loss import ROUNDINGS, cross_entropy
 from ..forward import forward
 from ..intact import full_precision, in_float64
+from ..memory import fitting, program_bytes
 from ..sites import Model
 from ..stages import evaluated
 from .ablations import Ablations
@@ -39,10 +40,9 @@ class Verification:
     def worst(self) -> float:
         """The largest error, relative to its unit's sum of absolute changes.
 
-        0 where all that was drawn changes nothing.
+        Or to what brute force can tell from nothing, where that is more.
         """
-        moved = self.size > 0
-        return float(np.max(self.error[moved] / self.size[moved], initial=0))
+        return float(np.max(self.error / np.maximum(self.size, self.resolution)))
 
 
 def brute_force(
@@ -52,6 +52,7 @@ def brute_force(
     ablations: Ablations,
     *,
     batch_size: int,
+    memory: int,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     r"""Loss with each ablation less the loss without, over all images.
@@ -61,7 +62,8 @@ def brute_force(
         dataset: images and labels.
         site: where the units are.
         ablations: units or groups of them.
-        batch_size: images at a time.
+        batch_size: images at a time, or fewer.
+        memory: bytes that its program may use.
         progress: called with the number of pairs (image, ablation) done.
 
     Returns:
@@ -71,7 +73,14 @@ def brute_force(
     n = len(ablations.units)
     sums = np.zeros((3, n))
     with full_precision(), jax.enable_x64(True):
-        for batch in dataset.batches(batch_size):
+        first = next(dataset.batches(batch_size))
+
+        def needs(n: int) -> int:
+            images = np.asarray(first.images[:n], np.float64)
+            return program_bytes(_loss, network, images, first.labels[:n], ablations, 0, site)
+
+        fits = fitting(needs, len(first.images), memory, "images")
+        for batch in dataset.batches(fits):
             images, labels = np.asarray(batch.images, np.float64), batch.labels
             intact, largest = _loss(network, images, labels, ablations, None, site)
             for k in range(n):

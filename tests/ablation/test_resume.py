@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -131,6 +132,68 @@ def test_what_another_run_left_is_not_used(what, tmp_path):
     plain = ablate_units(model, dataset, "in", **settings)
     found = ablate_units(model, dataset, "in", resume=tmp_path, **settings)
     assert_same_bits(found, plain)
+
+
+def test_where_the_site_is_in_the_network_counts(tmp_path):
+    """Before or after the ReLU: the same logits, and other effects of a replacement below 0."""
+    w, v = (np.random.default_rng(i).normal(size=(4, 4)).astype(np.float32) for i in (0, 1))
+
+    def after(images, tap):
+        return tap("h", jax.nn.relu(images @ w)) @ v
+
+    def before(images, tap):
+        return jax.nn.relu(tap("h", images @ w)) @ v
+
+    dataset = Dataset(np.eye(4, dtype=np.float32), np.arange(4), tuple("abcd"))
+    settings = {"replacement": -1.0, "engine": "generic"}
+    ablate_units(after, dataset, "h", resume=tmp_path, **settings)
+    found = ablate_units(before, dataset, "h", resume=tmp_path, **settings)
+    assert_same_bits(found, ablate_units(before, dataset, "h", **settings))
+
+
+def test_another_limit_of_memory_goes_on_with_smaller_programs(tmp_path, monkeypatch):
+    model, dataset = case_of("generic")
+    settings = {"engine": "generic", **SETTINGS}
+    plain = ablate_units(model, dataset, "in", **settings)
+    with monkeypatch.context() as patch:
+        stop_after(2, patch)
+        with pytest.raises(Killed):
+            ablate_units(model, dataset, "in", resume=tmp_path, **settings)
+    done = stop_after(-1, monkeypatch)
+    found = ablate_units(model, dataset, "in", resume=tmp_path, memory=60_000, **settings)
+    assert done[:2] == [15, 17]
+    np.testing.assert_allclose(found.total(), plain.total(), rtol=1e-4)
+
+
+def test_pairs_that_were_computed_in_float64_stay_it_when_the_first_pass_is_lost(tmp_path):
+    model, dataset = case_of("generic")
+    settings = {"engine": "generic", "precision": "bfloat16", **SETTINGS}
+    plain = ablate_units(model, dataset, "in", per_image=tmp_path / "a.npy", **settings)
+    assert len(plain.recomputed) > 0
+    settings |= {"resume": tmp_path / "kept", "per_image": tmp_path / "b.npy"}
+    ablate_units(model, dataset, "in", **settings)
+    (first,) = (tmp_path / "kept").glob("*-first.npz")
+    first.unlink()
+    assert_same_bits(ablate_units(model, dataset, "in", **settings), plain)
+
+
+def test_a_run_beside_another_with_the_same_file_of_pairs_writes_its_own(tmp_path, monkeypatch):
+    model, dataset = case_of("dense")
+    path = tmp_path / "pairs.npy"
+    plain = ablate_units(model, dataset, "in", per_image=tmp_path / "plain.npy", **SETTINGS)
+    add, begun = passes.BaselineSums.add, []
+
+    def another_runs_meanwhile(self, logits, batch):
+        add(self, logits, batch)
+        if not begun:
+            begun.append(True)
+            other, its_dataset = case_of("dense", 3)
+            ablate_units(other, its_dataset, "in", per_image=path, **SETTINGS)
+
+    monkeypatch.setattr(passes.BaselineSums, "add", another_runs_meanwhile)
+    assert_same_bits(ablate_units(model, dataset, "in", per_image=path, **SETTINGS), plain)
+    np.testing.assert_array_equal(np.load(path), plain.per_image)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["pairs.npy", "plain.npy"]
 
 
 @pytest.mark.parametrize("damage", ["cut", "one bit", "empty", "text", "no pairs"])

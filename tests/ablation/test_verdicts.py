@@ -7,6 +7,7 @@ import pytest
 
 from experiments.benchmarks import signs
 from jaxsel import Dataset, ablate_units, adapters
+from jaxsel.ablation import Verification
 
 
 def with_weights(*weights):
@@ -83,6 +84,31 @@ def test_units_that_cancel_exactly_get_no_sign(kind):
     assert effects.verdict()[0] in ("zero", "undecided")
     assert effects.verdict()[1] in ("harms", "improves")
     np.testing.assert_array_equal(effects.recomputed, [0])
+
+
+def test_a_unit_that_is_silent_where_numbers_were_shifted_is_computed_in_float64():
+    """Sorted by class, as images often are: the first ones say nothing of this unit."""
+    model, x = cancelling("channel", 2.0**-20)
+    x = np.concatenate([np.where(np.arange(2) == 0, 0, x), x])
+    dataset = Dataset(x, np.zeros(40, int), ("a", "b"))
+    effects = ablate_units(model, dataset, "in", engine="channel", units=np.array([0]))
+    np.testing.assert_array_equal(effects.recomputed, [0])
+    assert effects.verdict() == ["harms"]
+    assert effects.error[0] < 1e-6 * effects.total()[0]
+
+
+def test_responses_that_are_next_to_nothing_leave_no_error_that_is_no_number():
+    """exp(-150) is no float32: known to an infinite relative error, of a change of 0."""
+
+    def network(images, tap):
+        x = tap("in", jnp.concatenate([jnp.exp(-150 * images), images], axis=1))
+        return jax.nn.tanh(x @ jnp.array([[1, 0], [0, 1]], jnp.float32))
+
+    dataset = Dataset(np.ones((3, 1), np.float32), np.array([0, 1, 0]), ("a", "b"))
+    effects = ablate_units(network, dataset, "in", engine="generic")
+    assert np.isfinite(effects.error).all()
+    np.testing.assert_array_equal(effects.recomputed, [0])
+    assert effects.verdict()[1] in ("harms", "improves")
 
 
 # --- once more in float64 ---------------------------------------------------------------------
@@ -181,6 +207,25 @@ def test_verification_finds_an_ablation_that_is_wrong(monkeypatch):
     assert found is not None
     assert plain.worst() < 1e-6
     assert found.worst() > 1e-5
+
+
+def test_a_verification_of_nothing_does_not_hide_an_error():
+    none = np.zeros(2)
+    numbers = np.array([0, 1]), none, none, np.array([0.0, 5.0]), np.full(2, 1e-15)
+    assert Verification(*numbers).worst() == pytest.approx(5e15)
+    unknown = np.array([np.nan, 1.0])
+    assert np.isnan(Verification(numbers[0], unknown, unknown, unknown, none + 1).worst())
+
+
+def test_a_network_that_casts_inside_its_dense_layers_is_not_verified():
+    def network(images, tap):
+        x = tap("in", images.astype(jnp.float32))
+        return x @ jnp.ones((2, 2), jnp.float32)
+
+    dataset = Dataset(np.ones((1, 2), np.float32), np.array([0]), ("a", "b"))
+    assert ablate_units(network, dataset, "in").engine == "dense"
+    with pytest.raises(ValueError, match="it cannot be verified"):
+        ablate_units(network, dataset, "in", verify=1)
 
 
 def test_groups_are_verified_as_groups():
