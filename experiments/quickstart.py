@@ -44,6 +44,8 @@ def main(config: Config) -> None:
             steps = planned(config, bars)
         print(plan.table(steps))
         return
+    if config.resume is not None:  # before the work, not after it
+        config.resume.mkdir(parents=True, exist_ok=True)
     if config.out is None:
         kind, network = config.data.partition(":")[0], config.weights or Path(TRAINED)
         name = f"{kind}-{network.name}-{config.images}"
