@@ -47,7 +47,7 @@ def summed(
     names: np.ndarray,
     *,
     careful: bool = False,
-    sizes: Sizes,
+    chunk: int | None,
     batch_size: int,
     limited: bool,
     pairs: np.ndarray | None,
@@ -63,7 +63,7 @@ def summed(
         dataset: images and labels.
         names: numbers of the ablated units or groups.
         careful: as in `started`.
-        sizes: likewise.
+        chunk: how much goes through one program, if that was asked for.
         batch_size: images at a time.
         limited: whether the engine's limit of memory was asked for.
         pairs: filled with the loss change of every pair.
@@ -77,6 +77,7 @@ def summed(
     n, n_classes = len(names), len(dataset.class_names)
     intact, sums = BaselineSums(n_classes), Sums(n, n_classes)
     precisions: set[str] = set()
+    sizes: Sizes = {} if chunk is None else {"chunk": chunk}
     start = 0
     if kept is not None and (found := kept.read()) is not None:
         arrays, said = found

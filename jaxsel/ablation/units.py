@@ -143,7 +143,7 @@ def ablate_units(
     run = partial(
         summed,
         dataset=dataset,
-        sizes={} if chunk is None else {"chunk": chunk},
+        chunk=chunk,
         batch_size=batch_size,
         limited=memory is not None,
     )
