@@ -107,10 +107,10 @@ def table(steps: Sequence[Step]) -> str:
     """The plan as text: a line for each step, and what all of them take.
 
     >>> print(table([Step("evaluating", 3.0), Step("ablating", 90.0, 2000, 4e9, 640, 2**21)]))
-    step             pairs  operations   results    program     time
-    evaluating           -           -         -          -      3 s
-    ablating         2,000       4e+09  640 bytes   2.0 MiB   1.5 min
-    all              2,000       4e+09  640 bytes   2.0 MiB   1.6 min
+    step        pairs  operations    results  program     time
+    evaluating      -           -          -        -      3 s
+    ablating    2,000       4e+09  640 bytes  2.0 MiB  1.5 min
+    all         2,000       4e+09  640 bytes  2.0 MiB  1.6 min
     """
     header = ("step", "pairs", "operations", "results", "program", "time")
     total = Step(
