@@ -18,7 +18,9 @@ def with_weights(*weights):
 # --- random networks with planted units, against 80-bit brute force -----------------------
 
 
-@pytest.mark.parametrize("kind", signs.KINDS)
+@pytest.mark.parametrize(
+    "kind", ["dense", "generic", pytest.param("channel", marks=pytest.mark.slow)]
+)
 def test_no_sign_is_wrong_and_errors_hold_on_random_networks(kind):
     """A few networks of each kind; a hundred thousand units are in BENCHMARKS.md."""
     total = dict.fromkeys(signs.COUNTS, 0)

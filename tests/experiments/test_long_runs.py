@@ -8,6 +8,7 @@ import pytest
 from experiments.benchmarks import long_runs, signs
 
 
+@pytest.mark.slow
 def test_verdicts_are_counted_against_brute_force(tmp_path, monkeypatch, capsys):
     """With every sign turned round, all that are worth deciding are wrong."""
     signs.main(signs.Config(cases=64, images=8, out=tmp_path / "signs.json"))

@@ -43,6 +43,7 @@ def test_sites_between_those_tried_are_interpolated_by_their_operations(monkeypa
     assert [step.program_bytes for step in steps] == [64, None, 64, None, 64, 64]
 
 
+@pytest.mark.slow
 def test_the_plan_of_a_quickstart_names_its_steps_and_writes_nothing(
     tmp_path, capsys, monkeypatch
 ):
