@@ -5,15 +5,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
+import numpy as np
 
 from ..data.dataset import Batch, Dataset
+from ..delta.products import check_precision
 from ..intact import full_precision, traceable
-from ..memory import host_limit
+from ..memory import check_limit, host_limit
 from ..mixing import mixes_images
 from ..sites import Model
 from .ablations import Ablations
 from .channel import channel_engine
-from .checks import refuse_short_numbers, takes_one_image
+from .checks import activation_shape, asked_for, refuse_short_numbers, takes_one_image
 from .dense import dense_engine
 from .generic import generic_engine
 from .head import Dense, dense_head
@@ -53,30 +55,44 @@ def chosen(
     model: Model,
     dataset: Dataset,
     site: str,
-    activation: jax.ShapeDtypeStruct,
     *,
-    groups: bool,
-    memory: int,
+    units: np.ndarray | None,
+    groups: np.ndarray | None,
+    replacement: float | np.ndarray,
+    precision: str,
+    chunk: int | None,
+    memory: int | None,
     asked: str | None,
-) -> Engine:
-    """The engine asked for, or the fastest that fits what follows the site.
+) -> tuple[Engine, Ablations]:
+    """The engine asked for, or the fastest that fits what follows the site; what it ablates.
 
     Args:
-        model: called as `model(images, tap)`.
+        model: as in `ablate_units`, as is all that follows.
         dataset: images, for their shape.
         site: where the units are.
-        activation: shape and type of it, for two images.
-        groups: whether units are taken away in groups.
-        memory: bytes that a program may use.
+        units: which of them.
+        groups: instead.
+        replacement: of their responses.
+        precision: of the products of changes.
+        chunk: how much goes through one program.
+        memory: bytes that one program may use.
         asked: name of an engine, or None.
 
     Raises:
-        ValueError: an engine that does not fit what follows the site.
+        KeyError, ValueError: what cannot be done, before anything is.
     """
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk must be at least 1; found {chunk}")
+    limit = check_limit(memory)
+    if asked not in (None, *ENGINES):
+        raise ValueError(f"engine must be {', '.join(ENGINES)} or None; found {asked!r}")
+    check_precision(precision)
+    activation = activation_shape(model, dataset, site)
+    ablations = asked_for(units, groups, replacement, activation.shape[-1], site)
     image = dataset.inputs(slice(0, 1))
     shape = image.shape[1:]
     network, head = traceable(model), None
-    if not groups:
+    if groups is None:
         with full_precision():  # a weight may be a product itself
             head = dense_head(model, image, site, activation)
     if asked == "dense" and head is None:
@@ -102,7 +118,7 @@ def chosen(
     verifiable = runs_in_float64(network, site, shape)
     # The dense engine computes what follows the site itself, in float64.
     exact = name == "dense" or verifiable
-    return Engine(name, network, site, shape, head, memory, exact, verifiable)
+    return Engine(name, network, site, shape, head, limit, exact, verifiable), ablations
 
 
 def started(

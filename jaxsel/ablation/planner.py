@@ -12,9 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ..data.dataset import Batch, Dataset
-from ..memory import check_limit
 from ..sites import Model
-from .checks import activation_shape, asked_for
 from .engines import chosen, started
 from .sizes import Sizes
 from .sums import Pass
@@ -93,18 +91,19 @@ def plan_units(
     >>> plan_units(model, dataset, "all").pairs
     2000
     """
-    activation = activation_shape(model, dataset, site)
-    ablations = asked_for(units, groups, replacement, activation.shape[-1], site)
-    n_ablations, n_images = len(ablations.units), len(dataset)
-    use = chosen(
+    use, ablations = chosen(
         model,
         dataset,
         site,
-        activation,
-        groups=groups is not None,
-        memory=check_limit(memory),
+        units=units,
+        groups=groups,
+        replacement=replacement,
+        precision=precision,
+        chunk=chunk,
+        memory=memory,
         asked=engine,
     )
+    n_ablations, n_images = len(ablations.units), len(dataset)
     sizes: Sizes = {} if chunk is None else {"chunk": chunk}
     compiling, per_image = 0.0, 0.0
     if run:

@@ -13,13 +13,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ..data.dataset import Dataset
-from ..delta.products import check_precision
-from ..memory import check_limit, host_limit
+from ..memory import host_limit
 from ..sites import Model
 from .ablations import Ablations, some
-from .checks import activation_shape, asked_for
 from .effects import UnitEffects
-from .engines import ENGINES, Engine, chosen, on_cpu
+from .engines import Engine, chosen, on_cpu
 from .kept import kept_in, pairs_of, run_key
 from .pairs import unfinished
 from .passes import summed
@@ -113,26 +111,21 @@ def ablate_units(
     >>> ablate_units(model, dataset, "all").loss_change[:, 0].round(3).tolist()
     [0.62, -0.38]
     """
-    if chunk is not None and chunk < 1:
-        raise ValueError(f"chunk must be at least 1; found {chunk}")
-    limit = check_limit(memory)
-    if engine not in (None, *ENGINES):
-        raise ValueError(f"engine must be {', '.join(ENGINES)} or None; found {engine!r}")
-    check_precision(precision)
-    activation = activation_shape(model, dataset, site)
-    ablations = asked_for(units, groups, replacement, activation.shape[-1], site)
-    n = len(ablations.units)
-    if not 0 <= verify <= n:
-        raise ValueError(f"verify must be 0 to {n}, the number of ablations; found {verify}")
-    use = chosen(
+    use, ablations = chosen(
         model,
         dataset,
         site,
-        activation,
-        groups=groups is not None,
-        memory=limit,
+        units=units,
+        groups=groups,
+        replacement=replacement,
+        precision=precision,
+        chunk=chunk,
+        memory=memory,
         asked=engine,
     )
+    n = len(ablations.units)
+    if not 0 <= verify <= n:
+        raise ValueError(f"verify must be 0 to {n}, the number of ablations; found {verify}")
     if verify and not use.verifiable:
         raise ValueError("this network casts to float32 itself: it cannot be verified")
     names = np.arange(n) if groups is not None else np.asarray(ablations.units)

@@ -81,6 +81,10 @@ def test_what_cannot_be_ablated_cannot_be_planned():
         plan_units(lambda images, tap: tap("in", images), dataset, "other")
     with pytest.raises(ValueError, match="in has the units 0 to 2; found 3 to 3"):
         plan_units(lambda images, tap: tap("in", images), dataset, "in", units=np.array([3]))
+    for wrong in ({"engine": "fast"}, {"precision": "short"}, {"chunk": 0}, {"memory": 0}):
+        (name,) = wrong
+        with pytest.raises(ValueError, match=f"{name} must be"):
+            plan_units(lambda images, tap: tap("in", images), dataset, "in", **wrong)
 
 
 def test_operations_of_another_path_around_the_site_do_not_count():
