@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from experiments.benchmarks import signs
 from jaxsel import Dataset, ablate_groups, ablate_units, adapters, evaluate, memory
-from jaxsel.ablation import channel, dense, generic, passes
+from jaxsel.ablation import channel, dense, gathered, generic, groups, masked, passes
+from tests.references import heads
 
 
 def out_of_memory():
@@ -200,21 +201,71 @@ def test_a_network_that_mixes_the_images_of_a_batch_is_not_cut():
         intact_pass(mixing, images, (), memory=30_000)
 
 
-def test_less_memory_makes_smaller_programs_of_groups_and_the_same_results(monkeypatch):
-    from jaxsel.ablation import groups
+# --- groups -----------------------------------------------------------------------------------
 
-    model, dataset = case_of("generic")
-    keep = {"in": np.random.default_rng(0).random((16, 64)) < 0.25}
+
+def head_and_masks():
+    rng = np.random.default_rng(0)
+    network, dataset = heads.random_head(rng, 24, 20, 7), heads.random_data(rng, 30, 24, 7)
+    return network, dataset, {"site": rng.random((16, 24)) < 0.4}
+
+
+def assert_groups_alike(found, plain):
+    """Float32 losses of a few nats, each off by some roundings."""
+    np.testing.assert_allclose(found.loss, plain.loss, rtol=1e-5)
+    np.testing.assert_array_equal(found.top1, plain.top1)
+    np.testing.assert_array_equal(found.top5, plain.top5)
+    assert found.engine == plain.engine
+
+
+@pytest.mark.parametrize(
+    "engine, enough, too_little", [("masks", 10_000, 1_000), ("gathered", 6_000, 1_000)]
+)
+def test_less_memory_makes_smaller_programs_of_groups_and_the_same_results(
+    engine, enough, too_little, monkeypatch
+):
+    case, settings = head_and_masks(), {"batch_size": 8, "engine": engine}
     chunks = []
 
     def fitting(needs, most, limit, what):
         chunks.append(memory.fitting(needs, most, limit, what))
+        assert needs(chunks[-1]) <= limit
         return chunks[-1]
 
-    monkeypatch.setattr(groups, "fitting", fitting)
-    plain, found = (ablate_groups(model, dataset, keep, memory=m) for m in (None, 60_000))
+    monkeypatch.setattr({"masks": masked, "gathered": gathered}[engine], "fitting", fitting)
+    plain, found = (ablate_groups(*case, memory=m, **settings) for m in (None, enough))
     assert chunks[0] == 16 > chunks[1]
-    np.testing.assert_allclose(found.loss, plain.loss, rtol=1e-5)
-    np.testing.assert_array_equal(found.top1, plain.top1)
-    with pytest.raises(MemoryError, match="of the groups, one alone needs"):
-        ablate_groups(model, dataset, keep, memory=1_000)
+    assert_groups_alike(found, plain)
+    with pytest.raises(MemoryError, match=r"one alone needs .*, but the limit is 1000 bytes"):
+        ablate_groups(*case, memory=too_little, **settings)
+
+
+@pytest.mark.parametrize("engine", ["masks", "gathered"])
+def test_when_memory_runs_out_groups_go_on_in_halves(engine, monkeypatch):
+    case, settings = head_and_masks(), {"batch_size": 8, "engine": engine}
+    plain = ablate_groups(*case, **settings)
+    name, chunks, seen = f"{engine}_engine".replace("masks", "masked"), [], []
+    engine_of = getattr(groups, name)
+
+    def short(*arguments):
+        run, sizes = engine_of(*arguments), arguments[-2]
+
+        def until_it_is_small(batches):
+            found = run(batches)
+
+            def blocks():
+                for block in found.blocks:
+                    yield block
+                    chunks.append(sizes["chunk"])
+                    if sizes["chunk"] > 4:  # after some of the images were done
+                        raise out_of_memory()
+
+            return found._replace(blocks=blocks())
+
+        return until_it_is_small
+
+    monkeypatch.setattr(groups, name, short)
+    found = ablate_groups(*case, progress=seen.append, **settings)
+    assert (chunks[0], chunks[-1]) == (16, 4)
+    assert seen[-1] == 30 * 16
+    assert_groups_alike(found, plain)

@@ -13,7 +13,7 @@ logits are those of masks but for the order of a float32 sum.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -25,11 +25,11 @@ from jaxtyping import Array, Bool, Float
 from ..data.dataset import Batch
 from ..delta.loss import cross_entropy, label_rank
 from ..intact import intact_pass
+from ..memory import fitting, program_bytes
 from ..sites import Model
-from .baseline import BaselineSums
 from .head import Dense
-from .sizes import size_for, sizes_for
-from .sums import GroupBlock
+from .sizes import Sizes, size_for, sizes_for
+from .sums import GroupBlock, GroupPass
 
 # So many images (or groups) are worth gathering rows for; more only need more memory.
 MANY = 1024
@@ -40,6 +40,8 @@ GATHERING = 128
 N_SIZES = 4
 # With fewer outputs than this, products are up to twice as fast with the units first.
 FEW_OUTPUTS = 64
+
+Job = tuple[np.ndarray, Array, Array]  # lines, and their loss and rank with each of the many
 
 
 class _Lines(NamedTuple):
@@ -62,60 +64,95 @@ class _Lines(NamedTuple):
         return float(self.needed().sum()) * (len(self.of_many) + GATHERING)
 
 
-def gathered_blocks(
+def batches_at_once(batch_size: int, chunk: int) -> int:
+    """How many batches are worth taking together."""
+    return max(min(chunk, MANY // batch_size), 1)
+
+
+def gathered_engine(
     network: Model,
     site: str,
     keep: Bool[np.ndarray, "groups units"],
     head: tuple[Dense, ...],
-    batches: Iterable[Batch],
-    intact: BaselineSums,
-    chunk: int,
-) -> Iterator[GroupBlock]:
-    """Loss and rank of every image and group, each once, in no particular order.
+    sizes: Sizes,
+    memory: int,
+) -> Callable[[Sequence[Batch]], GroupPass]:
+    """A function from some batches to loss and rank of every image and group.
 
     Args:
-        network: as `traceable` gives it.
+        network: as `traceable` gives it; it sees one batch at a time.
         site: where the units are.
         keep: the masks.
         head: the layers after the site, as `dense_head` finds them.
-        batches: of images, which the intact network sees one at a time.
-        intact: counts its logits.
-        chunk: so many batches' worth of pairs (image, group) are in memory at a time.
+        sizes: `chunk`, batches' worth of pairs (image, group) at a time; `by_image`, which
+            stands still; `rows`, what its numbers are padded to.
+        memory: bytes that a program may use.
     """
-    sizes: list[int] = []  # from the first lines, so that few programs are compiled
-    by_image = None
-    for h, labels, pairs in _responses(network, site, batches, intact, chunk):
-        parts = _parts(len(keep), min(MANY, pairs))
-        if by_image is None:
-            some = keep[parts[0]]
-            by_image = len(parts) * _Lines(h, some).cost() < _Lines(keep, h).cost()
-        if not by_image:
-            own = np.broadcast_to(labels, (len(keep), len(h)))
-            for groups, loss, rank in _run(_Lines(keep, h), own, head, pairs, sizes):
-                yield GroupBlock(labels, groups, loss.T, rank.T)
-            continue
-        for groups in parts:
-            n, padded = len(groups), np.resize(groups, len(parts[0]))
-            lines = _Lines(h, keep[padded])
-            for images, loss, rank in _run(lines, labels[:, None], head, pairs, sizes):
-                yield GroupBlock(labels[images], groups, loss[:, :n], rank[:, :n])
+
+    def run(batches: Sequence[Batch]) -> GroupPass:
+        logits, responses = [], []
+        for batch in batches:
+            found, at = intact_pass(network, batch.images, (site,), memory=memory)
+            logits.append(np.asarray(found))
+            responses.append(np.asarray(at[site].astype(np.float32))[batch.where])
+        labels = np.concatenate([batch.labels[batch.where] for batch in batches])
+        batch_size = len(batches[0].labels)
+        return GroupPass(logits, blocks(np.concatenate(responses), labels, batch_size))
+
+    def blocks(h: np.ndarray, labels: np.ndarray, batch_size: int) -> Iterator[GroupBlock]:
+        """Each image and group once, in no particular order."""
+        if "rows" not in sizes:
+            _choose(sizes, keep, h, batch_size, head, memory)
+        by_image, pairs = sizes["by_image"], batch_size * sizes["chunk"]
+        lines, many = (h, keep) if by_image else (keep, h)
+        parts = _parts(len(many), min(MANY, pairs))
+        for part in parts:
+            padded = np.resize(part, len(parts[0]))
+            own = labels[:, None] if by_image else labels[None, padded]
+            jobs = _jobs(_Lines(lines, many[padded]), own, head, pairs, sizes["rows"])
+            for some, *found in _ahead(jobs):
+                loss, rank = (np.asarray(array)[: len(some), : len(part)] for array in found)
+                if by_image:
+                    yield GroupBlock(labels[some], part, loss, rank)
+                else:
+                    yield GroupBlock(labels[part], some, loss.T, rank.T)
+
+    return run
 
 
-def _responses(
-    network: Model, site: str, batches: Iterable[Batch], intact: BaselineSums, chunk: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    """Responses and labels of some batches together, and the pairs to have in memory."""
-    batches = iter(batches)
-    while found := list(itertools.islice(batches, 1)):
-        size = len(found[0].labels)
-        found += itertools.islice(batches, max(min(chunk, MANY // size), 1) - 1)
-        responses = []
-        for batch in found:
-            logits, activations = intact_pass(network, batch.images, (site,))
-            intact.add(np.asarray(logits), batch)
-            responses.append(np.asarray(activations[site].astype(np.float32))[batch.where])
-        labels = np.concatenate([batch.labels[batch.where] for batch in found])
-        yield np.concatenate(responses), labels, size * chunk
+def _choose(
+    sizes: Sizes,
+    keep: np.ndarray,
+    h: np.ndarray,
+    batch_size: int,
+    head: tuple[Dense, ...],
+    memory: int,
+) -> None:
+    """What stands still, rows to pad to, and what fits, from the first images."""
+    pairs = batch_size * sizes["chunk"]
+    parts = _parts(len(keep), min(MANY, pairs))
+    images, groups = _Lines(h, keep[parts[0]]), _Lines(keep, h)
+    by_image = len(parts) * images.cost() < groups.cost()
+    lines = images if by_image else groups
+    needed = lines.needed()
+    rows = sizes_for(needed.sum(axis=1).tolist(), needed.shape[1], N_SIZES)
+    n_lines, n_many = len(needed), len(keep) if by_image else len(h)
+
+    def needs(chunk: int) -> int:
+        pairs = batch_size * chunk
+        many = min(n_many, MANY, pairs)
+        n = min(max(pairs // many, 1), n_lines)
+        return program_bytes(
+            _judged,
+            jax.ShapeDtypeStruct((needed.shape[1], many), lines.of_many.dtype),
+            jax.ShapeDtypeStruct((n, rows[-1]), np.int32),
+            jax.ShapeDtypeStruct((n, rows[-1]), lines.of_lines.dtype),
+            jax.ShapeDtypeStruct((n, 1 if by_image else many), np.int32),
+            head,
+        )
+
+    chunk = fitting(needs, sizes["chunk"], memory, "groups")
+    sizes |= {"chunk": chunk, "by_image": bool(by_image), "rows": rows}
 
 
 def _parts(n: int, most: int) -> list[np.ndarray]:
@@ -124,26 +161,20 @@ def _parts(n: int, most: int) -> list[np.ndarray]:
     return [np.arange(start, min(start + size, n)) for start in range(0, n, size)]
 
 
-def _run(
-    lines: _Lines, labels: np.ndarray, head: tuple[Dense, ...], pairs: int, sizes: list[int]
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Which lines, and loss and rank of each of them with each of the many."""
-    jobs = itertools.chain(_jobs(lines, labels, head, pairs, sizes), [None])
-    # One is started before the one before it is awaited.
-    for job, _ in itertools.pairwise(jobs):
+def _ahead(jobs: Iterator[Job]) -> Iterator[Job]:
+    """Each is started before the one before it is awaited."""
+    for job, _ in itertools.pairwise(itertools.chain(jobs, [None])):
         assert job is not None
-        some, loss, rank = job
-        yield some, np.asarray(loss)[: len(some)], np.asarray(rank)[: len(some)]
+        yield job
 
 
 def _jobs(
     lines: _Lines, labels: np.ndarray, head: tuple[Dense, ...], pairs: int, sizes: list[int]
-) -> Iterator[tuple[np.ndarray, Array, Array]]:
+) -> Iterator[Job]:
     """Some lines at a time, with those that need as many rows, and what comes of them."""
     needed, many = lines.needed(), jnp.asarray(lines.of_many.T)
+    labels = np.broadcast_to(labels, (len(needed), labels.shape[1]))
     counts = needed.sum(axis=1)
-    if not sizes:
-        sizes += sizes_for(counts.tolist(), needed.shape[1], N_SIZES)
     order = np.argsort(counts, kind="stable")
     n = min(max(pairs // many.shape[1], 1), len(order))
     for start in range(0, len(order), n):

@@ -1,23 +1,28 @@
 """Ablate many units at once: how the network does with each group of kept units."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool
 
 from ..data.dataset import Batch, Dataset
-from ..delta.loss import cross_entropy, label_rank
 from ..forward import forward
-from ..intact import full_precision, intact_pass, traceable
-from ..memory import check_limit, fitting, program_bytes
-from ..sites import Model, masked
+from ..intact import full_precision, traceable
+from ..memory import check_limit
+from ..sites import Model
 from .baseline import BaselineSums
 from .effects import GroupEffects
-from .gathered import gathered_blocks
+from .gathered import batches_at_once, gathered_engine
 from .head import Dense, dense_head
-from .sums import GroupBlock, GroupSums
+from .kept import kept_in, run_key
+from .masked import masked_engine
+from .passes import in_memory
+from .sizes import Sizes
+from .sums import GroupBlock, GroupPass, GroupSums
 
 ENGINES = ("gathered", "masks")
 
@@ -31,6 +36,7 @@ def ablate_groups(
     chunk: int = 16,
     engine: str | None = None,
     memory: int | None = None,
+    resume: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> GroupEffects:
     """Run the network with only some of its units and say how it does.
@@ -50,7 +56,10 @@ def ablate_groups(
             together. `masks` for anything: all of the rest of the network runs. By default
             `gathered` where it fits.
         memory: bytes that one program may use; by default half of what its device has free.
-            The compiler's own account of the program decides how many groups go through it.
+            The compiler's own account of the program decides how many groups go through it;
+            where memory runs out all the same, half of them.
+        resume: a folder to keep the sums in, as in `ablate_units`: the same call goes on
+            where a run that was killed had come to, and ends with the same bits.
         progress: called with the number of pairs (image, group) done.
 
     Returns:
@@ -62,6 +71,8 @@ def ablate_groups(
         ValueError: masks that do not fit the site or each other, an engine that there is not
             or that does not fit.
         FloatingPointError: a loss that is NaN or infinite.
+        MemoryError: a limit that not even one group at a time keeps to.
+        OSError: a file that cannot be written.
 
     >>> model = lambda images, tap: tap("all", images)
     >>> dataset = Dataset(np.eye(2, dtype=np.float32), np.array([0, 1]), ("cat", "dog"))
@@ -85,21 +96,39 @@ def ablate_groups(
             "ReLU between them: "
             + (f"found {found}" if len(masks) > 1 else f"something else follows {found}")
         )
-    n_classes, network = len(dataset.class_names), traceable(model)
+    network, name = traceable(model), "masks" if head is None else "gathered"
+    kept = None
+    if resume is not None:
+        asked = [masks, batch_size, chunk]
+        kept = kept_in(Path(resume), run_key(name, network, [*masks], dataset, asked)).first
+    n_classes = len(dataset.class_names)
     intact, sums = BaselineSums(n_classes), GroupSums(n_groups, n_classes)
-    batches, done = dataset.batches(batch_size), 0
+    sizes: Sizes = {"chunk": chunk}
+    start = 0
+    if kept is not None and (said := kept.restore(sums, intact)) is not None:
+        start = said["start"]
+        if memory in (None, said["memory"]):
+            # As before, whatever is free today: with other sizes come other last bits.
+            limit, sizes = said["memory"], said["sizes"]
+    together = 1
+    if head is None:
+        run = masked_engine(network, masks, sizes, limit)
+    else:
+        ((site, mask),) = masks.items()
+        run = gathered_engine(network, site, mask, head, sizes, limit)
+        together = batches_at_once(min(batch_size, len(dataset)), chunk)
+    whole = partial(_whole, run, n_groups, progress)
+    coming = dataset.batches(batch_size, start)
     with full_precision():
-        if head is None:
-            most = min(chunk, n_groups)
-            blocks = _masked_blocks(network, masks, batches, intact, most, limit)
-        else:
-            ((site, mask),) = masks.items()
-            blocks = gathered_blocks(network, site, mask, head, batches, intact, chunk)
-        for block in blocks:
-            sums.add(block)
-            done += block.loss.size
-            if progress is not None:
-                progress(done)
+        while batches := list(itertools.islice(coming, together)):
+            logits, blocks = in_memory(partial(whole, batches), sizes)
+            for of_batch, batch in zip(logits, batches, strict=True):
+                intact.add(of_batch, batch)
+            for block in blocks:
+                sums.add(block)
+            if kept is not None:
+                done = batches[-1].start + batches[-1].n_images
+                kept.keep(sums, intact, {"start": done, "sizes": sizes, "memory": limit})
     if not np.isfinite(sums.loss).all():
         raise FloatingPointError("the loss of a group is NaN or infinite")
     return GroupEffects(
@@ -107,8 +136,25 @@ def ablate_groups(
         top1=sums.top1.astype(np.int64),
         top5=sums.top5.astype(np.int64),
         baseline=intact.finish(),
-        engine="masks" if head is None else "gathered",
+        engine=name,
     )
+
+
+def _whole(
+    run: Callable[[Sequence[Batch]], GroupPass],
+    n_groups: int,
+    progress: Callable[[int], None] | None,
+    batches: Sequence[Batch],
+) -> tuple[Sequence[np.ndarray], list[GroupBlock]]:
+    """Some batches with all their blocks: they count once it is certain none is missing."""
+    found = run(batches)
+    blocks, done = [], batches[0].start * n_groups
+    for block in found.blocks:
+        blocks.append(block)
+        done += block.loss.size
+        if progress is not None:
+            progress(done)
+    return found.logits, blocks
 
 
 def _activation_shapes(
@@ -143,43 +189,3 @@ def _head_after(
     ((site, activation),) = activations.items()
     with full_precision():  # a weight may be a product itself
         return dense_head(model, dataset.inputs(slice(0, 1)), site, activation)
-
-
-def _masked_blocks(
-    network: Model,
-    masks: Mapping[str, np.ndarray],
-    batches: Iterable[Batch],
-    intact: BaselineSums,
-    most: int,
-    memory: int,
-) -> Iterator[GroupBlock]:
-    """Loss and rank of every image and group, by running the network with masks."""
-    n_groups, chunk = len(next(iter(masks.values()))), None
-    for batch in batches:
-        if chunk is None:
-            known = network, batch.images, batch.labels
-
-            def needs(n: int, known: tuple = known) -> int:
-                some = {site: mask[:n] for site, mask in masks.items()}
-                return program_bytes(_masked, *known, some)
-
-            chunk = fitting(needs, most, memory, "groups")
-        intact.add(np.asarray(intact_pass(network, batch.images, ())[0]), batch)
-        labels = batch.labels[: batch.n_images]
-        for start in range(0, n_groups, chunk):
-            rows = np.arange(start, min(start + chunk, n_groups))
-            chosen = {site: mask[np.resize(rows, chunk)] for site, mask in masks.items()}
-            found = _masked(network, batch.images, batch.labels, chosen)
-            loss, rank = (np.asarray(a)[: len(rows), : len(labels)].T for a in found)
-            yield GroupBlock(labels, rows, loss, rank)
-
-
-@jax.jit
-def _masked(model, images, labels, masks):
-    """Loss and rank of the label, `(groups, images)`; what is before the sites runs once."""
-
-    def of_group(keep):
-        logits = model(images, masked(keep))
-        return cross_entropy(logits, labels), label_rank(logits, labels)
-
-    return jax.vmap(of_group)(jax.tree.map(jnp.asarray, masks))

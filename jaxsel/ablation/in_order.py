@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
@@ -37,6 +38,7 @@ def ablate_in_order(
     chunk: int = 16,
     engine: str | None = None,
     memory: int | None = None,
+    resume: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> RemovalCurve:
     """Ablate the first unit of an order, the first two, the first three, and so on.
@@ -51,6 +53,7 @@ def ablate_in_order(
         chunk: points at a time. Memory grows with `batch_size * chunk`.
         engine: as in `ablate_groups`.
         memory: likewise.
+        resume: likewise.
         progress: called with the number of pairs (image, point) done.
 
     Returns:
@@ -89,6 +92,7 @@ def ablate_in_order(
         chunk=chunk,
         engine=engine,
         memory=memory,
+        resume=resume,
         progress=progress,
     )
     return RemovalCurve(n_ablated, effects)

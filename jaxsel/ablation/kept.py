@@ -24,9 +24,9 @@ from .. import fingerprint
 from ..data.dataset import Dataset
 from ..locks import locked
 from ..sites import Model, Tap
-from .ablations import Ablations
-from .engines import Engine
+from .baseline import BaselineSums
 from .pairs import is_whole, kept_pairs
+from .sums import GroupSums, Sums
 
 DIGITS = 16  # of a key, in the name of a file
 # A file that is no such file, or not whole.
@@ -82,6 +82,29 @@ class Kept:
             finally:
                 beside.unlink(missing_ok=True)
 
+    def restore(self, sums: Sums | GroupSums, intact: BaselineSums) -> dict[str, Any] | None:
+        """Set sums to what they were; what was said of them, None where nothing is kept.
+
+        Warns:
+            UserWarning: as `read`.
+        """
+        if (found := self.read()) is None:
+            return None
+        arrays, said = found
+        intact.sums = arrays.pop("intact")
+        sums.restore(arrays)
+        return said
+
+    def keep(
+        self, sums: Sums | GroupSums, intact: BaselineSums, said: Mapping[str, Any]
+    ) -> None:
+        """Put sums, and what is said of them, in place of what was kept before.
+
+        Raises:
+            OSError: as `write`.
+        """
+        self.write(sums.arrays() | {"intact": intact.sums}, said)
+
     def _begun(self) -> tuple[Path, BinaryIO]:
         """A file of its own, locked, so that nobody takes it for one that was left behind."""
         while True:
@@ -107,42 +130,47 @@ class Kept:
 
 
 def run_key(
-    engine: Engine, dataset: Dataset, ablations: Ablations, settings: Sequence[Any]
+    engine: str,
+    network: Model,
+    sites: Sequence[str],
+    dataset: Dataset,
+    settings: Sequence[Any],
 ) -> str:
     """What tells a run from every other one whose bits may differ.
 
     Args:
-        engine: with the network.
+        engine: its name.
+        network: as `traceable` gives it.
+        sites: where units are ablated.
         dataset: images and labels.
-        ablations: units or groups of them.
-        settings: whatever else counts.
+        settings: the ablations, and whatever else counts.
     """
+    image = dataset.inputs(slice(0, 1)).shape[1:]
     return fingerprint.of(
         [
             *(version("jaxsel"), jax.__version__, jax.default_backend()),
-            *(engine.name, engine.site, fingerprint.of_network(_marked(engine), engine.image)),
+            *(engine, *sites, fingerprint.of_network(_marked(network, sites), image)),
             fingerprint.of_images(dataset),
             *(dataset.labels, len(dataset.class_names)),
-            *map(np.asarray, ablations),
             list(settings),
         ]
     )
 
 
-def _marked(engine: Engine) -> Model:
-    """The network with an operation at the site that is nowhere else.
+def _marked(network: Model, sites: Sequence[str]) -> Model:
+    """The network with an operation at each site that is nowhere else.
 
-    So it also counts where in the network the site is: before or after a ReLU, or on which of
-    two ways.
+    So it also counts where in the network the sites are: before or after a ReLU, or on which
+    of two ways.
     """
 
     def run(network: Model, images: Array, tap: Tap) -> Array:
         def marking(name: str, x: Array) -> Array:
-            return jax.lax.lgamma(x) if name == engine.site else tap(name, x)
+            return jax.lax.lgamma(x) + sites.index(name) if name in sites else tap(name, x)
 
         return network(images, marking)
 
-    return jax.tree_util.Partial(run, engine.network)
+    return jax.tree_util.Partial(run, network)
 
 
 @dataclass(frozen=True)
@@ -157,7 +185,7 @@ class Files:
 
     @property
     def first(self) -> Kept:
-        """The pass over all units."""
+        """The pass over all ablations."""
         return Kept(self._named("first.npz"))
 
     @property

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -46,6 +47,7 @@ def mixture_curve(
     chunk: int = 16,
     engine: str | None = None,
     memory: int | None = None,
+    resume: Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> MixtureCurve:
     """Keep few units of a site, in changing proportions, and see how the network does.
@@ -69,6 +71,7 @@ def mixture_curve(
         chunk: masks at a time.
         engine: as in `ablate_groups`.
         memory: likewise.
+        resume: likewise, with an `rng` of the same state.
         progress: called with the number of pairs (image, mask) done.
 
     Returns:
@@ -102,6 +105,7 @@ def mixture_curve(
         chunk=chunk,
         engine=engine,
         memory=memory,
+        resume=resume,
         progress=progress,
     )
     shape = masks.shape[:2]

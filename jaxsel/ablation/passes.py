@@ -8,6 +8,8 @@ more with programs of half the size.
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from .sizes import Sizes
 from .sums import Block, Pass, Sums
 
 Report = Callable[[int], None]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,10 +82,7 @@ def summed(
     precisions: set[str] = set()
     sizes: Sizes = {} if chunk is None else {"chunk": chunk}
     start = 0
-    if kept is not None and (found := kept.read()) is not None:
-        arrays, said = found
-        sums.restore(arrays)
-        intact.sums = arrays["intact"]
+    if kept is not None and (said := kept.restore(sums, intact)) is not None:
         start, precisions = said["start"], set(said["precisions"])
         if not limited or engine.memory == said["memory"]:
             # As before, whatever is free today: with other sizes come other last bits.
@@ -93,17 +93,9 @@ def summed(
         if progress is not None:
             progress(batch.start * n + done)
 
-    settings = (engine, ablations, precision, sizes)
-    run = started(*settings, careful=careful)
+    run = started(engine, ablations, precision, sizes, careful=careful)
     for batch in dataset.batches(batch_size, start):
-        while True:
-            try:
-                found, blocks = _whole(run, batch, report)
-                break
-            except Exception as error:
-                if not is_out_of_memory(error) or not _halved(sizes):
-                    raise
-                run = started(*settings, careful=careful)
+        found, blocks = in_memory(partial(_whole, run, batch, report), sizes)
         precisions.add(found.precision)
         for block in blocks:
             labels = batch.labels[: batch.n_images][block.images]
@@ -119,8 +111,26 @@ def summed(
             done = batch.start + batch.n_images
             said = {"start": done, "precisions": sorted(precisions), "sizes": sizes}
             said["memory"] = engine.memory
-            kept.write(sums.arrays() | {"intact": intact.sums}, said)
+            kept.keep(sums, intact, said)
     return Summed(sums, intact, " and ".join(sorted(precisions)))
+
+
+def in_memory(attempt: Callable[[], Result], sizes: Sizes) -> Result:
+    """What an attempt gives; where memory runs out, what one more gives with half the sizes.
+
+    Args:
+        attempt: reads the sizes anew each time.
+        sizes: of its programs.
+
+    Raises:
+        MemoryError, JaxRuntimeError: not even the smallest fit.
+    """
+    while True:
+        try:
+            return attempt()
+        except Exception as error:
+            if not is_out_of_memory(error) or not _halved(sizes):
+                raise
 
 
 def _whole(

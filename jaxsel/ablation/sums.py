@@ -1,6 +1,6 @@
 """What an engine hands over, and the running float64 sums of it per unit and class."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -146,6 +146,18 @@ class Sums:
         return np.where(np.isnan(error), np.inf, error)
 
 
+class GroupPass(NamedTuple):
+    """Some batches, with groups of units kept.
+
+    Attributes:
+        logits: of the intact network, batch by batch.
+        blocks: every group on every image once, computed as they are asked for.
+    """
+
+    logits: Sequence[Float[np.ndarray, "batch classes"]]
+    blocks: Iterator[GroupBlock]
+
+
 class GroupSums:
     """The running float64 sums of loss and correct images, per group and class."""
 
@@ -161,6 +173,8 @@ class GroupSums:
             (self.loss, self.top1, self.top5), np.split(sums.T, 3), strict=True
         ):
             total[at] += own
+
+    arrays, restore = Sums.arrays, Sums.restore
 
 
 def class_sums(

@@ -132,7 +132,10 @@ def ablate_units(
     files = None
     if resume is not None:
         asked = [precision, batch_size, chunk, recompute, per_image is not None]
-        files = kept_in(Path(resume), run_key(use, dataset, ablations, asked))
+        asked = [*map(np.asarray, ablations), *asked]
+        files = kept_in(
+            Path(resume), run_key(use.name, use.network, [use.site], dataset, asked)
+        )
     run = partial(
         summed,
         dataset=dataset,

@@ -147,6 +147,7 @@ def test_no_more_pairs_are_in_memory_than_batch_size_times_chunk(
         pairs.append(many.shape[1] * len(rows))
         return judged(many, rows, *rest)
 
+    counted.lower = judged.lower
     monkeypatch.setattr(gathered, "_judged", counted)
     ablate_groups(network, data, {"site": keep}, batch_size=batch_size, chunk=chunk)
     assert max(pairs) <= min(batch_size, 40) * chunk
@@ -154,9 +155,9 @@ def test_no_more_pairs_are_in_memory_than_batch_size_times_chunk(
 
 def test_few_units_kept_go_by_group_and_few_that_respond_by_image(rng, monkeypatch):
     network, seen = heads.random_head(rng, 64, 32, 5), []
-    run = gathered._run
+    jobs = gathered._jobs
     monkeypatch.setattr(
-        gathered, "_run", lambda lines, *a: seen.append(lines) or run(lines, *a)
+        gathered, "_jobs", lambda lines, *a: seen.append(lines) or jobs(lines, *a)
     )
     for silent, kept in ((0.1, 0.25), (0.9, 0.5)):
         data = heads.random_data(rng, 100, 64, 5, silent=silent)

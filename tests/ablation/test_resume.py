@@ -13,8 +13,16 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks import signs
-from jaxsel import Dataset, ablate_units, adapters
+from jaxsel import (
+    Dataset,
+    ablate_groups,
+    ablate_in_order,
+    ablate_units,
+    adapters,
+    mixture_curve,
+)
 from jaxsel.ablation import kept, passes
+from tests.references import heads
 
 SETTINGS = {"batch_size": 5}
 
@@ -95,6 +103,95 @@ def test_a_run_that_is_killed_while_it_computes_in_float64_goes_on_there(tmp_pat
     found = ablate_units(model, dataset, "in", resume=tmp_path, **settings)
     assert done == [15, 17]
     assert_same_bits(found, plain)
+
+
+# --- groups -----------------------------------------------------------------------------------
+
+
+def head_and_data(seed=0):
+    rng = np.random.default_rng(seed)
+    return heads.random_head(rng, 24, 20, 7), heads.random_data(rng, 17, 24, 7)
+
+
+def assert_same_groups(found, expected):
+    for name in ("loss", "top1", "top5"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+        np.testing.assert_array_equal(
+            getattr(found.baseline, name), getattr(expected.baseline, name)
+        )
+
+
+@pytest.mark.parametrize("engine", ["gathered", "masks"])
+def test_groups_go_on_where_they_were_killed_and_end_with_the_same_bits(
+    engine, tmp_path, monkeypatch
+):
+    model, dataset = head_and_data()
+    keep = {"site": np.random.default_rng(1).random((9, 24)) < 0.4}
+    settings = {"engine": engine, "batch_size": 5, "chunk": 1}
+    plain = ablate_groups(model, dataset, keep, **settings)
+    with monkeypatch.context() as patch:
+        stop_after(2, patch)
+        with pytest.raises(Killed):
+            ablate_groups(model, dataset, keep, resume=tmp_path, **settings)
+    done, seen = stop_after(-1, monkeypatch), []
+    settings |= {"resume": tmp_path, "progress": seen.append}
+    assert_same_groups(ablate_groups(model, dataset, keep, **settings), plain)
+    assert done == [15, 17]
+    assert (min(seen) > 10 * 9, seen[-1]) == (True, 17 * 9)
+    del done[:]
+    assert_same_groups(ablate_groups(model, dataset, keep, **settings), plain)
+    assert done == []
+    # Other masks are another run, and so are those of another network.
+    other = {"site": ~keep["site"]}
+    found = ablate_groups(model, dataset, other, **settings)
+    settings |= {"resume": None}
+    assert_same_groups(found, ablate_groups(model, dataset, other, **settings))
+
+
+def test_two_sites_that_swap_their_names_are_another_run(tmp_path):
+    """Their masks, by name, are the same; what is computed before them is, too."""
+    w, v = (np.random.default_rng(i).normal(size=(4, 4)).astype(np.float32) for i in (0, 1))
+
+    def network(first, second):
+        def run(images, tap):
+            return tap(second, jax.nn.relu(tap(first, images) @ w)) @ v
+
+        return run
+
+    dataset = Dataset(np.eye(4, dtype=np.float32), np.arange(4), tuple("abcd"))
+    keep = {"a": np.eye(4) == 0, "b": np.eye(4) == 1}
+    ablate_groups(network("a", "b"), dataset, keep, resume=tmp_path)
+    found = ablate_groups(network("b", "a"), dataset, keep, resume=tmp_path)
+    assert_same_groups(found, ablate_groups(network("b", "a"), dataset, keep))
+
+
+def test_curves_go_on_where_they_were_killed(tmp_path, monkeypatch):
+    model, dataset = head_and_data()
+    first = np.arange(24) < 12
+
+    def mixture(resume):
+        rng = np.random.default_rng(3)
+        pools = (first, ~first)
+        return mixture_curve(
+            model, dataset, "site", *pools, rng=rng, trials=2, batch_size=5, resume=resume
+        )
+
+    def removal(resume):
+        order = np.arange(24)[::-1]
+        return ablate_in_order(model, dataset, "site", order, batch_size=5, resume=resume)
+
+    curves, removals = mixture(None), removal(None)
+    for run in (mixture, removal):
+        with monkeypatch.context() as patch:
+            stop_after(1, patch)
+            with pytest.raises(Killed):
+                run(tmp_path)
+    done = stop_after(-1, monkeypatch)
+    again = mixture(tmp_path)
+    np.testing.assert_array_equal(again.loss_ratio, curves.loss_ratio)
+    np.testing.assert_array_equal(again.accuracy, curves.accuracy)
+    assert_same_groups(removal(tmp_path).effects, removals.effects)
+    assert done == []  # all batches were one step, which was done
 
 
 # --- what is another run ---------------------------------------------------------------------
