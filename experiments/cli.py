@@ -41,7 +41,7 @@ def run(main: Callable[[Config], None], config: type[Config], description: str) 
         # What is raised here may be swallowed: in a callback of the garbage collector, JAX
         # has one, or where C code clears errors. So again, until it gets through, but never
         # into the cleaning up that it causes.
-        cleaning = interrupts and sys.exc_info()[0] is not None
+        cleaning = bool(interrupts) and sys.exc_info()[0] is not None
         interrupts.append(number)
         once_more = threading.Timer(REPEATED_AFTER, _thread.interrupt_main, [number])
         once_more.daemon = True
@@ -64,7 +64,9 @@ def run(main: Callable[[Config], None], config: type[Config], description: str) 
     except BaseException as error:
         # An interrupt may come back as another error of the library that it fell into.
         if interrupts:
-            sys.exit("interrupted: no result was written")
+            kept = getattr(settings, "resume", None)
+            rest = f"; the same command goes on from {kept}" if kept else ""
+            sys.exit(f"interrupted: no result was written{rest}")
         if not isinstance(error, EXPECTED) or os.environ.get("JAXSEL_TRACEBACK"):
             raise
         sys.exit(f"error: {sentence(error)}")

@@ -35,8 +35,9 @@ MOST_BYTES = 2**28
 # The largest activation of the pairs of one program: on CPU what stays near the processor.
 CHUNK_BYTES, CHUNK_BYTES_ELSEWHERE = 2**21, 2**28
 MOST_PAIRS = 512
-# Of so many images in a row the first few are computed again with shifted numbers.
-CHECKED, CHECKED_OF = 4, 128
+# Of so many images in a row the first few are computed again with shifted numbers: as many as
+# one program takes at most, so that it does no other images besides.
+CHECKED, CHECKED_OF = 16, 512
 
 
 def channel_engine(

@@ -68,7 +68,10 @@ def takes_one_image(model: Model, image: tuple[int, ...]) -> bool:
 def check_units(units: np.ndarray, n_units: int, site: str) -> None:
     """Whether these are numbers of units that the site has."""
     if units.ndim != 1 or not len(units) or units.dtype.kind not in "iu":
-        raise ValueError("units must be a list of at least one unit's number")
+        raise ValueError(
+            "units must be at least one number of a unit (np.flatnonzero gives those of a "
+            f"mask); found {units.dtype} of shape {units.shape}"
+        )
     if units.min() < 0 or units.max() >= n_units:
         raise ValueError(
             f"{site} has the units 0 to {n_units - 1}; found {units.min()} to {units.max()}"

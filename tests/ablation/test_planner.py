@@ -9,6 +9,7 @@ import pytest
 from experiments.benchmarks import signs
 from jaxsel import Dataset, adapters, plan_units
 from jaxsel.ablation import planner
+from jaxsel.ablation.checks import check_units
 from jaxsel.ablation.work import flop_after
 
 
@@ -81,6 +82,10 @@ def test_what_cannot_be_ablated_cannot_be_planned():
         plan_units(lambda images, tap: tap("in", images), dataset, "other")
     with pytest.raises(ValueError, match="in has the units 0 to 2; found 3 to 3"):
         plan_units(lambda images, tap: tap("in", images), dataset, "in", units=np.array([3]))
+    with pytest.raises(
+        ValueError, match=r"units must .* of a mask\); found bool of shape \(3,\)"
+    ):
+        check_units(np.ones(3, bool), 3, "in")
     for wrong in ({"engine": "fast"}, {"precision": "short"}, {"chunk": 0}, {"memory": 0}):
         (name,) = wrong
         with pytest.raises(ValueError, match=f"{name} must be"):

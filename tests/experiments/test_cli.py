@@ -15,7 +15,7 @@ from experiments import cli
 
 @dataclass(frozen=True)
 class Config:
-    pass
+    {config}
 
 def interrupt():
     os.kill(os.getpid(), signal.SIGTERM)
@@ -38,8 +38,9 @@ cli.run(main, Config, "")
 """
 
 
-def run(main):
-    command = [sys.executable, "-c", PROGRAM.format(main=main.strip().replace("\n", "\n    "))]
+def run(main, config="pass"):
+    main = main.strip().replace("\n", "\n    ")
+    command = [sys.executable, "-c", PROGRAM.format(main=main, config=config)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
 
 
@@ -75,6 +76,13 @@ def test_an_interrupt_that_something_swallows_is_not_lost(main):
     found = run(main)
     assert (found.returncode, found.stdout) == (1, "")
     assert found.stderr == "interrupted: no result was written\n"
+
+
+def test_what_is_kept_of_a_run_that_was_interrupted_is_said():
+    found = run("interrupt()", "resume: str = 'kept'")
+    assert found.stderr == (
+        "interrupted: no result was written; the same command goes on from kept\n"
+    )
 
 
 def test_cleaning_up_after_an_interrupt_is_not_interrupted():
