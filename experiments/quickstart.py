@@ -76,14 +76,12 @@ def analyse(
     analysed = test if config.images == "all" else test.take(best)
     if len(np.unique(analysed.labels)) < 2:
         raise ValueError("the images are all of one class: selectivity compares classes")
-    measured = measure.measure(
-        model,
-        analysed,
-        tuple(model.sites),
-        memory=bytes_allowed(config),
-        resume=config.resume,
-        progress=progress,
-    )
+    long_run = {
+        "memory": bytes_allowed(config),
+        "resume": config.resume,
+        "progress": progress,
+    }
+    measured = measure.measure(model, analysed, tuple(model.sites), **long_run)
     in_focus = {site: measured[site] for site in focus}
     if silent := [site for site, units in in_focus.items() if units.live.sum() < 3]:
         raise ValueError(f"fewer than three units respond at {', '.join(silent)}")
@@ -108,7 +106,7 @@ def analyse(
                 figures,
                 trials=config.trials,
                 rng=rng,
-                progress=progress,
+                **long_run,
             ),
         ]
     settings = dataclasses.asdict(config)

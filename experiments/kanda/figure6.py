@@ -26,6 +26,8 @@ def figure_6(
     *,
     trials: int,
     rng: np.random.Generator,
+    memory: int | None = None,
+    resume: Path | None = None,
     progress: Callable[[str, int], Callable[[int], None]],
 ) -> tuple[list[Number], Drawing]:
     """Accuracy by the share of non-selective units, one line per trial."""
@@ -51,6 +53,8 @@ def figure_6(
             fractions=FRACTIONS,
             trials=trials,
             k=k,
+            memory=memory,
+            resume=resume,
             progress=progress(f"mixing units of {site.site}", total),
         )
         title = f"{site.site}: {keep} of {len(site.live)} units kept"

@@ -35,8 +35,8 @@ class Config(ImageFlags):
     plan: bool = False
     """say how long it will take and what it needs, from a few images, and do nothing else"""
     resume: Path | None = None
-    """folder that completed batches of ablations are kept in; after the run was killed the
-    same command goes on with the next batch, and writes the same bytes"""
+    """folder that completed batches of ablations are kept in, those of figure 6 too; after the
+    run was killed the same command goes on with the next batch, and writes the same bytes"""
     memory: float | None = None
     """GiB that one program may use, by default half of what is free"""
 

@@ -15,6 +15,7 @@ import pytest
 
 from experiments import cli, quickstart
 from experiments.kanda.measure import MEANINGS
+from jaxsel.ablation.kept import Kept
 
 ROOT = Path(__file__).parents[2]
 FIGURES = [f"figure_{name}" for name in ("1a", "1b", "1c", "1d", "2", "3", "4", "5", "6")]
@@ -204,6 +205,30 @@ def test_a_result_is_never_overwritten(monkeypatch, tmp_path):
     with pytest.raises(SystemExit, match="not empty"):
         call(monkeypatch, "--out", tmp_path / "run")
     assert (tmp_path / "run" / "mine.txt").read_text() == "kept"
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_goes_on_and_writes_the_same_bytes(
+    tmp_path, weights, monkeypatch
+):
+    settings = {"data": npz(tmp_path / "images.npz"), "weights": weights, "trials": 2}
+    quickstart.main(quickstart.Config(**settings, out=tmp_path / "plain"))
+    settings |= {"resume": tmp_path / "kept", "out": tmp_path / "run"}
+    write, written = Kept.write, []
+
+    def writing(self, arrays, said):
+        write(self, arrays, said)
+        written.append(self.path)
+        if len(written) == 3:  # two hidden layers, then the first mixtures
+            raise SystemExit
+
+    monkeypatch.setattr(Kept, "write", writing)
+    with pytest.raises(SystemExit):
+        quickstart.main(quickstart.Config(**settings))
+    assert not (tmp_path / "run").exists()
+    quickstart.main(quickstart.Config(**settings))
+    assert len(written) == len(set(written)) == 4  # nothing twice
+    assert files(tmp_path / "run") == files(tmp_path / "plain")
 
 
 @pytest.mark.parametrize(
