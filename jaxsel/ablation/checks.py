@@ -69,7 +69,7 @@ def check_units(units: np.ndarray, n_units: int, site: str) -> None:
     """Whether these are numbers of units that the site has."""
     if units.ndim != 1 or not len(units) or units.dtype.kind not in "iu":
         raise ValueError(
-            "units must be at least one number of a unit (np.flatnonzero gives those of a "
+            "units must be numbers of at least one unit (np.flatnonzero gives those of a "
             f"mask); found {units.dtype} of shape {units.shape}"
         )
     if units.min() < 0 or units.max() >= n_units:

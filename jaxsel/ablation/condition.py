@@ -57,12 +57,14 @@ def shifted(arrays: Any, products: str, draw: int) -> Any:
         if not (hasattr(array, "dtype") and is_floating(array)):
             return array
         kind = products if array.dtype == np.float32 else str(array.dtype)
-        if kind == "float64":  # float32 numbers then are exact, and reckoned with in float64
-            array = jnp.asarray(array, np.float64)
+        # In NumPy: JAX would compile a program for each of many shapes. In float64, float32
+        # numbers are exact, and reckoned with in float64.
+        array = np.asarray(array, np.float64 if kind == "float64" else array.dtype)
         by = SHIFT * roundoff(kind)
         bits = np.frombuffer(rng.bytes(-(-array.size // 8)), np.uint8)
         up = np.unpackbits(bits, count=array.size).reshape(array.shape)
-        return array * (1 + by * (2 * jnp.asarray(up, array.dtype) - 1))
+        with np.errstate(over="ignore", invalid="ignore"):  # as in JAX: it will be told
+            return jnp.asarray(array * (1 + by * (2 * up.astype(array.dtype) - 1)))
 
     return jax.tree.map(move, arrays)
 
