@@ -26,7 +26,7 @@ MATHEMATICS = {"jax", "numpy", "jaxtyping"}
 ALLOWED = {
     "jaxsel/metrics/": MATHEMATICS,
     "jaxsel/delta/": MATHEMATICS,
-    "jaxsel/statistics.py": MATHEMATICS | {"scipy"},
+    "jaxsel/statistics": MATHEMATICS | {"scipy"},
 }
 
 
