@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import rich.console
@@ -23,15 +23,25 @@ EXPECTED = (
 REPEATED_AFTER = 0.1
 
 
-def run(main: Callable[[Config], None], config: type[Config], description: str) -> None:
+def run(
+    main: Callable[[Config], None],
+    config: type[Config],
+    description: str,
+    *,
+    preset: Callable[[Sequence[str]], Config] | None = None,
+) -> None:
     """Parse the flags of a frozen dataclass, run, and turn errors into one sentence.
 
     Args:
         main: the experiment.
         config: its settings; every field is a flag.
         description: shown by `--help`.
+        preset: from the arguments to the settings that stand where no flag says otherwise.
     """
-    settings = tyro.cli(config, description=description)
+    if preset is None:
+        settings = tyro.cli(config, description=description)
+    else:
+        settings = tyro.cli(config, description=description, default=preset(sys.argv[1:]))
     # Of images that are read all the same, or end in an error that names them.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     interrupts = []

@@ -8,24 +8,32 @@
 
 Prints the number of images and of those that are right, top-1 and top-5 accuracy, the mean
 loss, and mean and standard deviation of P(correct), the probability of the right class;
-`--out FILE.json` also writes them. Images are preprocessed as the checkpoint records, unless
-another preprocessing is asked for; the result says which it was. An image that cannot be
-decoded ends the run, or is left out, counted and named.
+`--out FILE.json` also writes them, `--table FILE.parquet` a row per image. Images are
+preprocessed as the checkpoint records, unless another preprocessing is asked for; the result
+says which it was. An image that cannot be decoded ends the run, or is left out, counted and
+named.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jaxsel.data import Dataset
 from jaxsel.evaluation import Evaluation, evaluate
-from jaxsel.report import environment
+from jaxsel.report import environment, write_parquet
 from ports.download import file_sha256
 
 from . import cli, plan
 from .weights import ImageFlags, described, network_and_images
 
+MEANINGS = {
+    "label": "class of the image",
+    "loss": "cross-entropy, nats",
+    "probability": "probability that the network gives to the label, 0 to 1",
+    "rank": "classes that come before the label; below k, the image is right in the top k",
+}
 SHOWN = 5  # names of corrupt images on the screen; the file has all
 
 
@@ -41,16 +49,19 @@ class Config(ImageFlags):
     """images at a time; no result depends on it beyond the last bits"""
     out: Path | None = None
     """JSON file for the numbers"""
+    table: Path | None = None
+    """parquet file for a row per image; experiments.kanda --selected-by takes it"""
     plan: bool = False
     """say how long it will take, from a few images, and do nothing else"""
 
 
 def main(config: Config) -> None:
     """Load, evaluate, print, write."""
-    if config.out is not None and not config.out.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {config.out.parent} for {config.out.name}")
-    if config.out is not None and config.out.is_dir():
-        raise IsADirectoryError(f"{config.out} is a folder: --out takes the name of a file")
+    for flag, path in (("--out", config.out), ("--table", config.table)):
+        if path is not None and not path.parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}")
+        if path is not None and path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder: {flag} takes the name of a file")
     with cli.progress() as bars:
         loaded = network_and_images(config.weights, config.data, config, bars)
         if config.plan:
@@ -94,14 +105,23 @@ def main(config: Config) -> None:
             "weights_sha256": loaded.manifest.get("sha256"),
             "environment": environment(),
         }
-        write(config.out, json.dumps(found | about, indent=2) + "\n")
+        text = json.dumps(found | about, indent=2) + "\n"
+        write(config.out, lambda unfinished: unfinished.write_text(text))
+    if config.table is not None:
+        columns = {"label": loaded.images.labels} | vars(evaluation)
+        write(config.table, lambda unfinished: write_parquet(unfinished, columns, MEANINGS))
 
 
-def write(path: Path, text: str) -> None:
-    """A file that is there whole or not at all."""
+def write(path: Path, content: Callable[[Path], Any]) -> None:
+    """A file that is there whole or not at all.
+
+    Args:
+        path: of the file.
+        content: writes it where it is told to.
+    """
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
-        unfinished.write_text(text)
+        content(unfinished)
         unfinished.replace(path)
     except OSError as error:
         unfinished.unlink(missing_ok=True)

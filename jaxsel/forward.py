@@ -8,6 +8,9 @@ from jaxtyping import Array, Float
 
 from .sites import Activation, Model, Tap, untouched
 
+# What the response of a feature map can be.
+REDUCTIONS = ("mean", "max", "centre")
+
 
 def forward(
     model: Model,
@@ -55,18 +58,34 @@ def forward(
     return logits, {site: seen[site] for site in wanted}
 
 
-def unit_responses(activation: Float[ArrayLike, "images ..."]) -> Float[Array, "images units"]:
+def unit_responses(
+    activation: Float[ArrayLike, "images ..."], reduce: str = "mean"
+) -> Float[Array, "images units"]:
     """One response per image and unit: a feature map counts by its spatial mean.
 
     Args:
         activation: `(images, units)`, or `(images, ..., units)` with space in between.
+        reduce: what a map counts by: its `mean`, its `max`, or its `centre`, the place in the
+            middle (of an even number of places, the later one).
 
     Returns:
-        Responses in the units of the activation. After a ReLU a map's response is 0
-        exactly when the whole map is 0.
+        Responses in the units of the activation. After a ReLU the mean and the largest
+        number of a map are 0 exactly when the whole map is 0.
+
+    Raises:
+        ValueError: another name.
 
     >>> unit_responses(jnp.arange(8.0).reshape(1, 2, 2, 2)).tolist()
     [[3.0, 4.0]]
+    >>> unit_responses(jnp.arange(8.0).reshape(1, 2, 2, 2), "max").tolist()
+    [[6.0, 7.0]]
     """
     maps = jnp.asarray(activation)
-    return maps.reshape(maps.shape[0], -1, maps.shape[-1]).mean(axis=1)
+    if reduce == "centre":
+        return maps[:, *(size // 2 for size in maps.shape[1:-1])]
+    places = maps.reshape(maps.shape[0], -1, maps.shape[-1])
+    if reduce == "max":
+        return places.max(axis=1)
+    if reduce != "mean":
+        raise ValueError(f"reduce must be {', '.join(REDUCTIONS)}; found {reduce!r}")
+    return places.mean(axis=1)

@@ -6,15 +6,20 @@ of images unless the responses themselves are asked for (4 bytes x images x unit
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from .data.dataset import Dataset
+from .forward import REDUCTIONS
 from .forward import forward as forward
 from .forward import unit_responses as unit_responses
 from .intact import intact_pass, named_sites, traceable
 from .sites import Model
+
+# One function each, so that a program is compiled once.
+READERS = {name: partial(unit_responses, reduce=name) for name in REDUCTIONS}
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ def record(
     dataset: Dataset,
     sites: Sequence[str] | None = None,
     *,
+    reduce: str = "mean",
     keep_responses: bool = False,
     batch_size: int = 256,
     progress: Callable[[int], None] | None = None,
@@ -76,6 +82,7 @@ def record(
         model: called as `model(images, tap)`.
         dataset: images and labels.
         sites: which to record; by default the network's own `sites`.
+        reduce: what the response of a feature map is, as in `unit_responses`.
         keep_responses: also keep the response of every unit to every image, 4 bytes each.
         batch_size: images at a time; changes the last bits at most.
         progress: called with the number of images done after every batch.
@@ -85,16 +92,19 @@ def record(
 
     Raises:
         KeyError: a site that this network does not have.
+        ValueError: another name of a reduction, a response that is NaN or infinite.
 
     >>> import numpy as np
     >>> dataset = Dataset(np.eye(2, dtype=np.float32), np.array([0, 1]), ("cat", "dog"))
     >>> record(lambda images, tap: tap("all", images), dataset)["all"].class_means.tolist()
     [[1.0, 0.0], [0.0, 1.0]]
     """
+    if reduce not in READERS:
+        raise ValueError(f"reduce must be {', '.join(READERS)}; found {reduce!r}")
     sums: dict[str, _Sums] = {}
     sites, network = named_sites(model, sites), traceable(model)
     for batch in dataset.batches(batch_size):
-        _, responses = intact_pass(network, batch.images, sites, read=unit_responses)
+        _, responses = intact_pass(network, batch.images, sites, read=READERS[reduce])
         for site, padded in responses.items():
             values = np.asarray(padded)[batch.where]
             if site not in sums:

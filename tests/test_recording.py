@@ -95,6 +95,30 @@ def test_replaced_activation_cuts_the_network_there(dataset):
     np.testing.assert_allclose(logits, np.asarray(given).mean((1, 2)), rtol=1e-6)
 
 
+def test_a_map_may_respond_by_its_largest_number_or_its_middle(rng):
+    activation = rng.normal(size=(3, 4, 5, 2)).astype(np.float32)
+    images = Dataset(activation, np.zeros(3, int), ("a",))
+    for reduce, expected in (
+        ("max", activation.max(axis=(1, 2))),
+        ("centre", activation[:, 2, 2]),
+    ):
+        np.testing.assert_array_equal(unit_responses(activation, reduce), expected)
+        np.testing.assert_array_equal(unit_responses(expected, reduce), expected)
+
+        def model(images, tap):
+            return tap("map", images).mean((1, 2))
+
+        found = record(model, images, reduce=reduce, keep_responses=True)["map"]
+        np.testing.assert_array_equal(found.per_image, expected)
+        np.testing.assert_allclose(found.sums, expected.sum(axis=0, dtype=np.float64))
+    for refusing in (
+        lambda: unit_responses(activation, "sum"),
+        lambda: record(model, images, reduce="sum"),
+    ):
+        with pytest.raises(ValueError, match="reduce must be mean, max, centre; found 'sum'"):
+            refusing()
+
+
 @pytest.mark.parametrize("shape", [(5, 3), (5, 2, 2, 3), (5, 4, 3)])
 @pytest.mark.parametrize("kind", [np.asarray, jnp.asarray], ids=["numpy", "jax"])
 def test_response_of_a_unit_is_the_mean_over_its_map(rng, shape, kind):

@@ -10,9 +10,8 @@ from jaxsel.report import Drawing, Number
 
 from . import paper
 from .measure import SiteUnits
+from .reading import NAMES
 from .wording import compared, numbers, p_value
-
-NAMES = {"csi": "category selectivity index", "sparseness": "sparseness"}
 
 
 def figure_1a(site: SiteUnits, folder: Path) -> tuple[list[Number], Drawing]:

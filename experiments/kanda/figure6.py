@@ -69,9 +69,10 @@ def figure_6(
     reason = (
         "" if k == 5 else f" (with {len(dataset.class_names)} classes top-5 would say little)"
     )
+    (bound,) = {units.reading.bound for units in measured.values()}
     sentence = (
         f"Top-{k} accuracy{reason} of networks that keep few of a site's units, by the share "
-        "of non-selective ones, those with a CSI at or below the median. Thin lines are "
+        f"of non-selective ones: those without {bound}. Thin lines are "
         f"{trials} trials with units drawn at random. In the paper, mixtures do better than "
         "either kind alone. Tests are signed ranks paired by trial: their P says how certain "
         "the result is over draws of units, in this network and on these images."

@@ -10,8 +10,8 @@ from jaxsel.ablation import related_loss_ratios
 from jaxsel.report import Drawing, Number
 
 from . import paper
-from .figure1 import NAMES
 from .measure import SiteUnits
+from .reading import NAMES
 from .wording import ALPHA, compared, numbers, p_value
 
 FEWEST = 10  # units that a test in figure 5 needs
@@ -170,7 +170,7 @@ def figure_5(site: SiteUnits, folder: Path) -> tuple[list[Number], Drawing]:
     label, title = "Figure 5", "Figure 5. The related category and the others"
     chosen = site.selective & (site.loss_ratio < 0)
     count = int(chosen.sum())
-    who = f"units of {site.site} with a CSI above the median and a loss ratio below 0"
+    who = f"units of {site.site} with {site.reading.bound} and a loss ratio below 0"
     found = numbers(label, "", who, [("n", "how many there are", count, "units", "597")])
     if count < FEWEST:
         sentence = f"Too few for a test: there are {count} {who}; {FEWEST} are needed."

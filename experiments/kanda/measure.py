@@ -1,7 +1,7 @@
 """Every unit of every site: its metrics, and what its ablation does."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from jaxsel.ablation import UnitEffects
 from jaxsel.data import Dataset
 from jaxsel.recording import UnitResponses
 from jaxsel.sites import Model
+
+from .reading import DEFAULTS, Reading
 
 # Column of units.parquet: what it is, with its unit.
 MEANINGS = {
@@ -24,8 +26,10 @@ MEANINGS = {
     "silent",
     "percentage_of_zeros": "percent of the images to which the unit responds 0",
     "dead": "whether the unit responds 0 to every image",
-    "best_class": "class of the image with the largest response",
+    "best_class": "category of the unit: the class of the image with the largest response, or "
+    "with --category class that with the largest mean response",
     "loss_change": "change of the summed loss when the unit is ablated, nats",
+    "replacement": "what its response is set to then, in the units of the activation",
     "first_order": "first-order estimate of loss_change from one backward pass, nats",
     "loss_change_error": "estimate of the rounding error of loss_change, nats",
     "loss_ratio": "loss_change in percent of the intact network's summed loss",
@@ -49,6 +53,7 @@ class SiteUnits:
     precision: np.ndarray
     percentage_of_zeros: np.ndarray
     dead: np.ndarray
+    reading: Reading = DEFAULTS
 
     @property
     def live(self) -> np.ndarray:
@@ -62,12 +67,16 @@ class SiteUnits:
 
     @property
     def selective(self) -> np.ndarray:
-        """Units with an index above the median of the live ones."""
-        return self.live & (self.csi > np.median(self.csi[self.live]))
+        """Units with an index above a quantile of the live ones, the median as a rule."""
+        index = getattr(self, self.reading.index)
+        return self.live & (index > np.quantile(index[self.live], self.reading.above))
 
     @property
     def best_class(self) -> np.ndarray:
-        """Class of each unit's optimal image."""
+        """Class of each unit's optimal image, or the class with its largest mean response."""
+        if self.reading.category == "class":
+            counts = self.responses.class_counts[:, None]
+            return np.where(counts > 0, self.responses.class_means, -np.inf).argmax(axis=0)
         return self.responses.labels[self.responses.best_image]
 
 
@@ -76,16 +85,22 @@ def measure(
     dataset: Dataset,
     sites: tuple[str, ...],
     *,
+    reading: Reading = DEFAULTS,
+    chosen: Mapping[str, np.ndarray] | None = None,
+    verify: int = 0,
     memory: int | None = None,
     resume: Path | None = None,
     progress: Callable[[str, int], Callable[[int], None]],
 ) -> dict[str, SiteUnits]:
-    """Record, compute every metric, and ablate every unit of every site.
+    """Record, compute every metric, and ablate every unit of every site, or some of them.
 
     Args:
         model: the network.
         dataset: the images analysed.
         sites: in network order.
+        reading: of what the paper leaves open.
+        chosen: the units of some sites that take part, instead of all.
+        verify: so many units of each site are ablated again by brute force in float64.
         memory: bytes that one program may use.
         resume: folder in which ablations go on that were killed.
         progress: called with a description and a total; returns what takes the count.
@@ -94,22 +109,47 @@ def measure(
         model,
         dataset,
         sites,
+        reduce=reading.reduce,
         keep_responses=True,
         progress=progress("recording responses", len(dataset)),
     )
+    # Mean ablation is by the mean of whole maps, whatever their response is.
+    means = record(model, dataset, sites) if reading.replacement == "mean" else {}
     found = {}
     for site in sites:
         n_units = len(responses[site].zeros)
-        bar = progress(f"ablating {n_units} units of {site}", n_units * len(dataset))
-        settings = {"memory": memory, "resume": resume}
-        effects = ablate_units(model, dataset, site, progress=bar, **settings)
-        shortcut = first_order(model, dataset, site).sum(axis=1)
-        found[site] = with_metrics(site, responses[site], effects, shortcut)
+        units = (chosen or {}).get(site, np.arange(n_units))
+        bar = progress(f"ablating {len(units)} units of {site}", len(units) * len(dataset))
+        replacement = means[site].sums / len(dataset) if means else np.zeros(n_units)
+        effects = ablate_units(
+            model,
+            dataset,
+            site,
+            units=units,
+            replacement=replacement[units],
+            verify=min(verify, len(units)),
+            memory=memory,
+            resume=resume,
+            progress=bar,
+        )
+        shortcut = first_order(model, dataset, site, replacement=replacement).sum(axis=1)
+        some = of_units(responses[site], units)
+        found[site] = with_metrics(site, some, effects, shortcut[units], reading)
     return found
 
 
+def of_units(responses: UnitResponses, units: np.ndarray) -> UnitResponses:
+    """The responses of some units of a site."""
+    arrays = ("class_sums", "sum_of_squares", "zeros", "best_image", "per_image")
+    return replace(responses, **{name: getattr(responses, name)[..., units] for name in arrays})
+
+
 def with_metrics(
-    site: str, responses: UnitResponses, effects: UnitEffects, shortcut: np.ndarray
+    site: str,
+    responses: UnitResponses,
+    effects: UnitEffects,
+    shortcut: np.ndarray,
+    reading: Reading = DEFAULTS,
 ) -> SiteUnits:
     """The units of a site with every metric, from recorded responses."""
     n_images = len(responses.labels)
@@ -130,7 +170,7 @@ def with_metrics(
         "dead": metrics.dead_units(per_image),
     }
     arrays = {name: np.asarray(values) for name, values in by_metric.items()}
-    return SiteUnits(site, responses, effects, shortcut, **arrays)
+    return SiteUnits(site, responses, effects, shortcut, **arrays, reading=reading)
 
 
 def unit_table(measured: Mapping[str, SiteUnits]) -> dict[str, np.ndarray | list[str]]:
@@ -139,6 +179,7 @@ def unit_table(measured: Mapping[str, SiteUnits]) -> dict[str, np.ndarray | list
         "site": lambda s: [s.site] * len(s.csi),
         "unit": lambda s: s.effects.units,
         "loss_change": lambda s: s.effects.total(),
+        "replacement": lambda s: np.broadcast_to(s.effects.replacement, s.csi.shape),
         "loss_change_error": lambda s: s.effects.error,
         "top1_change": lambda s: s.effects.top1_change.sum(axis=1),
         "top5_change": lambda s: s.effects.top5_change.sum(axis=1),

@@ -12,7 +12,19 @@ from jaxsel.training import fit
 from ports.download import file_sha256
 
 from ..weights import described, network_and_images
+from .rehearsal import rehearsed
 from .settings import MOST_EPOCHS, SPLIT, STOP_AT, TRAINED, Config
+
+
+def found_network(
+    config: Config, bars: rich.progress.Progress, progress
+) -> tuple[Any, Dataset, dict[str, Any]]:
+    """The network and the images that are asked for, and how they came about."""
+    if config.rehearse is not None:
+        return rehearsed(config.preset, config.rehearse, config.seed)
+    if config.weights is None:
+        return trained(config, progress)
+    return ported(config, bars)
 
 
 def divided(config: Config) -> list[Dataset]:
@@ -66,6 +78,11 @@ def ported(config: Config, bars: rich.progress.Progress) -> tuple[Any, Dataset, 
     """A network from a checkpoint, and the images it is analysed on."""
     assert config.weights is not None
     loaded = network_and_images(config.weights, config.data, config, bars)
+    kind = loaded.manifest["network"]
+    if config.preset not in ("digits", kind):
+        raise ValueError(
+            f"the preset {config.preset} is for that network; {config.weights} is of {kind}"
+        )
     sites_in_focus(config, loaded.model)
     manifest, images, corrupt = loaded.manifest, loaded.images, loaded.corrupt
     kind = described(config.data) + (f", split {config.split}" if config.split else "")

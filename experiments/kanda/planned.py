@@ -15,7 +15,8 @@ from jaxsel.training import fit
 from .. import plan
 from . import figure6
 from .network import divided, ported, sites_in_focus
-from .settings import MOST_EPOCHS, N_BEST, TRAINED, Config, bytes_allowed
+from .rehearsal import rehearsed
+from .settings import MOST_EPOCHS, TRAINED, Config, bytes_allowed
 
 # Groups of figure 6, and epochs of training, that a plan is timed on.
 GROUPS_TIMED = 16
@@ -26,7 +27,9 @@ def planned(config: Config, bars: rich.progress.Progress) -> list[plan.Step]:
     """What the run will take, step by step."""
     steps: list[plan.Step] = []
     model: Any
-    if config.weights is None:
+    if config.rehearse is not None:
+        model, test, _ = rehearsed(config.preset, config.rehearse, config.seed)
+    elif config.weights is None:
         train, validation, test = divided(config)
         model = models.build(TRAINED, seed=config.seed)
         taken = []
@@ -41,7 +44,7 @@ def planned(config: Config, bars: rich.progress.Progress) -> list[plan.Step]:
     else:
         model, test, _ = ported(config, bars)
     sites, focus = tuple(model.sites), sites_in_focus(config, model)
-    n_best = N_BEST * len(test.class_names)
+    n_best = config.n_best * len(np.unique(test.labels))
     n_analysed = len(test) if config.images == "all" else min(n_best, len(test))
     analysed = test.take(np.arange(n_analysed))  # which they are is not known yet
     evaluating = plan.timed(lambda some: evaluate(model, some), test)

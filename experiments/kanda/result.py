@@ -73,15 +73,19 @@ def introduction(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> list[
         "class, which can turn a direction round; --images best does the same"
     )
     if settings["images"] == "best":
-        which = f"the five best of each class, {n_analysed} in all, as in the paper"
+        n_best = f"{settings['n_best']:,}"
+        whose = "another network's" if settings["selected_by"] else "the network's"
+        which = f"{whose} {n_best} best images of each class, {n_analysed} in all"
+        which += ", as in the paper" if n_best == "5" else "; in the paper they are 5"
+    ablated = {"zero": "0", "mean": "its mean over these images"}[settings["replacement"]]
     return [
         f"{facts['introduction']} The network's accuracy on the test images is "
         f"{100 * facts['accuracy']:.1f} %. Figures 1 to 6 are from {which}.",
         "This is the analysis of Kanda et al. (2020, arXiv:2001.07811). Every unit of every "
-        "site was ablated: its response set to 0 after the ReLU. The change of the loss was "
-        "propagated through the network rather than found by subtracting two losses, so that "
-        "effects of a millionth of the loss keep their digits. A loss ratio is the change of "
-        "the summed cross-entropy in percent of the intact network's.",
+        f"site was ablated: its response set to {ablated} after the ReLU. The change of the "
+        "loss was propagated through the network rather than found by subtracting two losses, "
+        "so that effects of a millionth of the loss keep their digits. A loss ratio is the "
+        "change of the summed cross-entropy in percent of the intact network's.",
         "The paper's networks are AlexNet and VGG-19 on ImageNet. Its numbers, AlexNet's, are "
         "quoted for orientation; a network of this size can only agree or disagree with their "
         "direction.",

@@ -1,37 +1,57 @@
-"""What a run of the quickstart can be asked for."""
+"""What a run can be asked for, and the presets."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from ..weights import ImageFlags
+from .reading import Reading
 
-N_BEST = 5  # images per class in the set of best images, as in the paper
 SPLIT = (0.60, 0.15, 0.25)  # train, validation, test
 # A network trained on has losses near 1e-7 and nothing left to lose.
 STOP_AT = 0.975
 MOST_EPOCHS = 50
 TRAINED = "alexnet_digits"
 
+Preset = Literal["digits", "lenet5", "resnet20", "alexnet", "alexnet_caffe", "vgg19"]
+
 
 @dataclasses.dataclass(frozen=True)
-class Config(ImageFlags):
-    """Settings of the quickstart."""
+class Config(ImageFlags, Reading):
+    """Settings of an analysis after Kanda et al."""
 
+    preset: Preset = "digits"
+    """the network; what else it sets can be set again. alexnet, alexnet_caffe and vgg19 are
+    analysed on the best images, as in the paper, the others on all"""
     data: str = "digits"
     """digits, npz:PATH, folder:PATH, tfds:NAME or imagenet-val:PATH"""
     weights: Path | None = None
-    """checkpoint written by python -m ports; without it, a network is trained on the digits"""
+    """checkpoint written by python -m ports; without it, the preset digits trains a network"""
+    rehearse: int | None = None
+    """instead of weights and data: so many made-up images of 20 classes, and random weights
+    with which 15 % of all responses are above 0"""
     sites: tuple[str, ...] | None = None
     """sites in focus, by default the network's last two; the first is used for figure 5"""
+    channels_per_site: int | None = None
+    """sites of convolutions that are not in focus: so many of their units, drawn at random,
+    instead of all"""
     images: Literal["all", "best"] = "all"
-    """analyse all test images, or the five best of each class"""
+    """analyse all test images, or the best of each class"""
+    n_best: int = 5
+    """how many of each class are the best images"""
+    selected_by: Path | None = None
+    """the best images are another network's: its table, from python -m experiments.evaluate
+    --table"""
     trials: int = 50
     """lines of figure 6"""
     seed: int = 0
     """of the division of the digits, the training, the bootstrap and figure 6"""
+    verify: int = 0
+    """so many units of each site are ablated again by brute force in float64, and the worst
+    error is printed"""
     out: Path | None = None
-    """folder of the results, by default a new one in results/quickstart"""
+    """folder of the results, by default a new one in results/"""
     plan: bool = False
     """say how long it will take and what it needs, from a few images, and do nothing else"""
     resume: Path | None = None
@@ -46,12 +66,46 @@ class Config(ImageFlags):
         Raises:
             ValueError: one that does not.
         """
-        if self.trials < 1:
-            raise ValueError(f"trials must be at least 1; found {self.trials}")
+        super().check()
+        for name in ("trials", "n_best", "channels_per_site", "rehearse"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise ValueError(f"{name} must be at least 1; found {number}")
+        if self.verify < 0:
+            raise ValueError(f"verify must be 0 or more; found {self.verify}")
         if self.seed < 0:
             raise ValueError(f"the seed must be 0 or more; found {self.seed}")
         if self.memory is not None and not self.memory > 0:
             raise ValueError(f"memory must be more than 0 GiB; found {self.memory}")
+        if self.rehearse is not None and (self.weights or self.data != "digits"):
+            raise ValueError("--rehearse makes weights and images: leave out --weights, --data")
+        if self.preset != "digits" and self.weights is None and self.rehearse is None:
+            raise ValueError(
+                f"the preset {self.preset} needs --weights, a checkpoint written by python -m "
+                "ports, and --data; or --rehearse"
+            )
+
+
+LARGE = {"images": "best", "sites": ("fc6", "fc7")}
+PRESETS = {
+    **{name: Config(preset=name) for name in get_args(Preset)},
+    **{name: Config(preset=name, **LARGE) for name in ("alexnet", "alexnet_caffe", "vgg19")},
+}
+
+
+def preset_in(arguments: Sequence[str]) -> Config:
+    """The settings of the preset that is named among the arguments of a command.
+
+    >>> preset_in(["--seed", "1", "--preset", "vgg19"]).images
+    'best'
+    """
+    found = "digits"
+    for here, after in zip(arguments, [*arguments[1:], ""], strict=True):
+        if here == "--preset":
+            found = after
+        elif here.startswith("--preset="):
+            found = here.removeprefix("--preset=")
+    return PRESETS.get(found, PRESETS["digits"])  # an unknown one is refused with all flags
 
 
 def bytes_allowed(config: Config) -> int | None:

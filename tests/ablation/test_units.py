@@ -147,7 +147,17 @@ def some_digits():
     return digits().take(np.arange(100, 124))
 
 
-@pytest.mark.parametrize("site", alexnet_digits.SITES)
+# The others are of the same kinds, and take as long again.
+QUICK_SITES = ("conv2", "conv5", "fc6")
+
+
+@pytest.mark.parametrize(
+    "site",
+    [
+        pytest.param(site, marks=() if site in QUICK_SITES else pytest.mark.slow)
+        for site in alexnet_digits.SITES
+    ],
+)
 def test_every_unit_of_a_convolutional_network_equals_brute_force(
     alexnet, some_digits, site, tmp_path
 ):

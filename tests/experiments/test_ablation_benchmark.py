@@ -50,7 +50,7 @@ def test_peers_and_truth_find_what_brute_force_finds(n_layers):
     )
 
 
-@pytest.mark.parametrize("n_layers", [1, 2])
+@pytest.mark.parametrize("n_layers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_every_method_gets_a_row_and_jaxsel_is_right(n_layers, capsys):
     rows = ablation.measure(tiny(n_layers), ablation.Config(repeats=1))
     *methods, speed = rows

@@ -233,7 +233,11 @@ def test_a_run_that_was_killed_goes_on_and_writes_the_same_bytes(
 
 @pytest.mark.parametrize(
     "stopped_by, at",
-    [(signal.SIGINT, "/figures"), (signal.SIGTERM, ""), (signal.SIGKILL, "")],
+    [
+        pytest.param(signal.SIGINT, "/figures", marks=pytest.mark.slow),
+        (signal.SIGTERM, ""),
+        (signal.SIGKILL, ""),
+    ],
     ids=["ctrl-c while it draws", "term", "kill"],
 )
 def test_an_interrupted_run_leaves_no_result(tmp_path_factory, weights, stopped_by, at):
