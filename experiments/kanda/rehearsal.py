@@ -17,6 +17,7 @@ ACTIVE = 0.15  # of all responses
 N_TUNED = 16  # images that the weights are tuned on
 SIDE = {"alexnet": 224, "alexnet_caffe": 227, "vgg19": 224}
 N_OUTPUTS = 1000
+LIFT = 1e3  # more than any sum of inputs with a mean square of 1
 
 
 def rehearsed(preset: str, n_images: int, seed: int) -> tuple[Any, Dataset, dict[str, Any]]:
@@ -31,7 +32,7 @@ def rehearsed(preset: str, n_images: int, seed: int) -> tuple[Any, Dataset, dict
         raise ValueError(f"--rehearse is for {', '.join(SIDE)}; found {preset}")
     images = made_up(n_images, SIDE[preset], seed)
     model = models.build(preset, seed=seed)
-    tune(model, images.inputs(slice(0, N_TUNED)))
+    tune(model, jnp.asarray(images.inputs(slice(0, N_TUNED))))
     facts = {
         "network": preset,
         "preprocess": "none",
@@ -55,7 +56,7 @@ def made_up(n: int, side: int, seed: int) -> Dataset:
     return Dataset((patterns[labels] + noise) / np.sqrt(2), labels, names)
 
 
-def tune(model: Any, images: np.ndarray) -> None:
+def tune(model: Any, images: jax.Array) -> None:
     """Set biases and scales, site by site, so that few responses are above 0.
 
     What is above the bound of a unit's 15 % largest responses stays, with a mean square of 1:
@@ -65,10 +66,11 @@ def tune(model: Any, images: np.ndarray) -> None:
     convolutions = dict(zip(names, getattr(model, "convs", ()), strict=True))
     for site in model.sites:
         layer = convolutions.get(site) or getattr(model, site)
+        layer.bias[...] += LIFT  # every ReLU lets everything through
         _, activations = jax.jit(lambda x, site=site: forward(model, x, sites=(site,)))(images)
-        places = np.asarray(activations[site], np.float64).reshape(-1, layer.bias.shape[0])
-        bound = np.quantile(places, 1 - ACTIVE, axis=0)
-        left = np.maximum(places - bound, 0)
-        scale = 1 / np.sqrt(np.maximum(np.square(left).mean(axis=0), 1e-12))
+        before = np.asarray(activations[site], np.float64).reshape(-1, layer.bias.shape[0])
+        bound = np.quantile(before, 1 - ACTIVE, axis=0)
+        left = np.square(np.maximum(before - bound, 0)).mean(axis=0)
+        scale = 1 / np.sqrt(np.where(left > 0, left, 1))
         layer.bias[...] = jnp.asarray((np.asarray(layer.bias[...]) - bound) * scale, np.float32)
         layer.kernel[...] = jnp.asarray(np.asarray(layer.kernel[...]) * scale, np.float32)
