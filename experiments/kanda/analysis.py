@@ -18,6 +18,7 @@ from .. import cli, plan
 from . import figure1, figure6, figures2to5, measure
 from .measure import SiteUnits
 from .network import found_network, sites_in_focus
+from .paper import NOTHING, PAPERS
 from .planned import planned
 from .result import write_result
 from .selection import selected_by
@@ -93,9 +94,12 @@ def analyse(
     in_focus = {site: measured[site] for site in focus}
     if silent := [site for site, units in in_focus.items() if units.live.sum() < 3]:
         raise ValueError(f"fewer than three units respond at {', '.join(silent)}")
-    table_numbers, table = table_1(evaluation, best, config.n_best)
+    known = NOTHING if config.rehearse else PAPERS.get(facts["network"], NOTHING)
+    own = config.selected_by is None
+    table_numbers, table = table_1(evaluation, best, config.n_best, known, own=own)
     rng = np.random.default_rng([config.seed, 1])
-    found = drawn_figures(config, model, analysed, measured, focus, folder, rng, long_run)
+    settled = {"trials": config.trials, "rng": rng, "paper": known, **long_run}
+    found = drawn_figures(model, analysed, measured, focus, folder, settled)
     settings = dataclasses.asdict(config)
     for name in NO_SETTINGS:
         settings.pop(name)
@@ -103,43 +107,34 @@ def analyse(
     facts["n_analysed"] = len(analysed)
     numbers = [*table_numbers, *(number for numbers, _ in found for number in numbers)]
     drawings = [drawing for _, drawing in found]
-    write_result(folder, settings, facts, measured, numbers, table, drawings)
+    write_result(folder, settings, facts, measured, numbers, table, drawings, known)
     return measured
 
 
 def drawn_figures(
-    config: Config,
     model: Any,
     analysed: Dataset,
     measured: dict[str, SiteUnits],
     focus: tuple[str, ...],
     folder: Path,
-    rng: np.random.Generator,
-    long_run: dict[str, Any],
+    settled: dict[str, Any],
 ) -> list[tuple[list[Number], Drawing]]:
-    """Figures 1 to 6, with the numbers of each."""
+    """Figures 1 to 6, with the numbers of each; `settled` is what figure 6 is told besides."""
+    rng, paper = settled["rng"], settled["paper"]
     (figures := folder / "figures").mkdir()
     in_focus = {site: measured[site] for site in focus}
     first = in_focus[focus[0]]
     with plotting.look():
         return [
-            figure1.figure_1a(first, figures),
-            figure1.figure_1bc(in_focus, "csi", "b", figures, rng),
-            figure1.figure_1bc(in_focus, "sparseness", "c", figures, rng),
+            figure1.figure_1a(first, figures, paper),
+            figure1.figure_1bc(in_focus, "csi", "b", figures, rng, paper),
+            figure1.figure_1bc(in_focus, "sparseness", "c", figures, rng, paper),
             figure1.figure_1d(measured, focus, figures),
-            figures2to5.figure_2(in_focus, figures, rng),
-            figures2to5.figure_3(in_focus, figures),
+            figures2to5.figure_2(in_focus, figures, rng, paper),
+            figures2to5.figure_3(in_focus, figures, paper),
             figures2to5.figure_4(measured, figures),
-            figures2to5.figure_5(first, figures),
-            figure6.figure_6(
-                model,
-                analysed,
-                in_focus,
-                figures,
-                trials=config.trials,
-                rng=rng,
-                **long_run,
-            ),
+            figures2to5.figure_5(first, figures, paper),
+            figure6.figure_6(model, analysed, in_focus, figures, **settled),
         ]
 
 

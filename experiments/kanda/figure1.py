@@ -8,13 +8,15 @@ import numpy as np
 from jaxsel import plotting, statistics
 from jaxsel.report import Drawing, Number
 
-from . import paper
 from .measure import SiteUnits
+from .paper import Paper
 from .reading import NAMES
 from .wording import compared, numbers, p_value
 
+KINDS = ("selective", "non-selective")
 
-def figure_1a(site: SiteUnits, folder: Path) -> tuple[list[Number], Drawing]:
+
+def figure_1a(site: SiteUnits, folder: Path, paper: Paper) -> tuple[list[Number], Drawing]:
     """Ranked responses of a selective and a non-selective unit.
 
     The examples are the live units whose index is nearest to the 90th and to the 10th
@@ -24,7 +26,7 @@ def figure_1a(site: SiteUnits, folder: Path) -> tuple[list[Number], Drawing]:
     live = np.flatnonzero(site.live)
     found, details, shares = [], [], []
     assert site.responses.per_image is not None
-    for ax, kind, percentile in zip(axes[0], paper.EXAMPLES, (90, 10), strict=True):
+    for ax, kind, percentile in zip(axes[0], KINDS, (90, 10), strict=True):
         goal = np.percentile(site.csi[live], percentile)
         unit = int(live[np.argmin(np.abs(site.csi[live] - goal))])
         csi, sparseness = float(site.csi[unit]), float(site.sparseness[unit])
@@ -33,12 +35,15 @@ def figure_1a(site: SiteUnits, folder: Path) -> tuple[list[Number], Drawing]:
             ax, site.responses.per_image[:, unit], title=f"{kind}: {site.site} unit {unit}"
         )
         shares.append(float(fires))
-        p_csi, p_sparseness, p_ratio = paper.EXAMPLES[kind]
+        p_csi, p_sparseness, p_ratio = paper.examples.get(kind, ("",) * 3)
+        beside = (
+            f" In the paper's example these are {p_csi}, {p_sparseness} and, for the loss "
+            f"ratio, {p_ratio} %."
+        )
         details.append(
             f"Unit {unit} ({kind}) has CSI {csi:.2f} and sparseness {sparseness:.2f}, responds "
-            f"to {fires:.0f} % of the images and has a loss ratio of {ratio:.2g} %. In the "
-            f"paper's example these are {p_csi}, {p_sparseness} and, for the loss ratio, "
-            f"{p_ratio} %."
+            f"to {fires:.0f} % of the images and has a loss ratio of {ratio:.2g} %."
+            + (beside if paper.examples else "")
         )
         found += numbers(
             "Figure 1A",
@@ -81,6 +86,7 @@ def figure_1bc(
     letter: str,
     folder: Path,
     rng: np.random.Generator,
+    paper: Paper,
 ) -> tuple[list[Number], Drawing]:
     """How many units have which index, at the sites in focus."""
     figure, axes = plotting.panels(len(measured))
@@ -92,7 +98,7 @@ def figure_1bc(
         low, high = statistics.bootstrap_interval(np.median, values, rng=rng)
         n_silent = int(np.sum(~site.live))
         plotting.index_histogram(ax, values, name=name, title=site.site)
-        printed = paper.MEDIAN[metric].get(site.site, "")
+        printed = paper.median.get(metric, {}).get(site.site, "")
         beside = f", the paper's is {printed}" if printed else ""
         details.append(
             f"{site.site}: median {median:.2f} (95 % interval {low:.2f} to {high:.2f})"
@@ -111,13 +117,7 @@ def figure_1bc(
             ],
         )
     plotting.save(figure, folder / f"figure_1{letter}")
-    (n_classes,) = {len(site.responses.class_counts) for site in measured.values()}
-    sentence = (
-        f"How many units have which {name}: {MEANING[metric]}. "
-        f"The medians of AlexNet's fc6 and fc7 are "
-        f"{' and '.join(paper.MEDIAN[metric].values())} in the paper, with 1,000 classes "
-        f"instead of {n_classes}."
-    )
+    sentence = f"How many units have which {name}: {MEANING[metric]}."
     title = f"{label}. {name.capitalize()}"
     return found, Drawing(f"figure_1{letter}", title, sentence, details)
 

@@ -12,6 +12,7 @@ from jaxsel.report import Drawing, Number
 from jaxsel.sites import Model
 
 from .measure import SiteUnits
+from .paper import Paper
 from .wording import ALPHA, numbers, p_value
 
 FRACTIONS = tuple(np.linspace(0, 1, 11).tolist())  # of non-selective units
@@ -24,6 +25,7 @@ def figure_6(
     measured: Mapping[str, SiteUnits],
     folder: Path,
     *,
+    paper: Paper,
     trials: int,
     rng: np.random.Generator,
     memory: int | None = None,
@@ -62,7 +64,7 @@ def figure_6(
         intact = (baseline.top1 if k == 1 else baseline.top5).sum() / baseline.images.sum()
         share = curve.n_non_selective / keep
         plotting.mixture_lines(ax, share, curve.accuracy, intact=intact, k=k, title=title)
-        of_site, text = _statistics(site.site, share, curve)
+        of_site, text = _statistics(site.site, share, curve, paper)
         found += of_site
         details.append(f"{title}. {text}")
     plotting.save(figure, folder / "figure_6")
@@ -81,7 +83,9 @@ def figure_6(
     return found, Drawing("figure_6", title, sentence, details)
 
 
-def _statistics(site: str, share: np.ndarray, curve: MixtureCurve) -> tuple[list[Number], str]:
+def _statistics(
+    site: str, share: np.ndarray, curve: MixtureCurve, paper: Paper
+) -> tuple[list[Number], str]:
     """The half-and-half mixture against both ends, paired by trial: fixed beforehand."""
     accuracy = curve.accuracy
     mean = accuracy.mean(axis=0).tolist()
@@ -99,7 +103,7 @@ def _statistics(site: str, share: np.ndarray, curve: MixtureCurve) -> tuple[list
     ]
     ratio = float(np.median(curve.loss_ratio[:, half]))
     entries.append(
-        ("loss_ratio_half", "median loss ratio, half and half", ratio, "%", "> 1000")
+        ("loss_ratio_half", "median loss ratio, half and half", ratio, "%", paper.mixed)
     )
     sentences = []
     for key, end, name in (("selective", 0, "selective"), ("others", -1, "non-selective")):

@@ -9,8 +9,8 @@ from jaxsel import plotting, statistics
 from jaxsel.ablation import related_loss_ratios
 from jaxsel.report import Drawing, Number
 
-from . import paper
 from .measure import SiteUnits
+from .paper import Paper
 from .reading import NAMES
 from .wording import ALPHA, compared, numbers, p_value
 
@@ -18,7 +18,7 @@ FEWEST = 10  # units that a test in figure 5 needs
 
 
 def figure_2(
-    measured: Mapping[str, SiteUnits], folder: Path, rng: np.random.Generator
+    measured: Mapping[str, SiteUnits], folder: Path, rng: np.random.Generator, paper: Paper
 ) -> tuple[list[Number], Drawing]:
     """Loss ratios of all live units, and whether they lean above 0."""
     figure, axes = plotting.panels(len(measured))
@@ -30,13 +30,15 @@ def figure_2(
         verdicts = site.effects.verdict()
         n_improve, n_undecided = verdicts.count("improves"), verdicts.count("undecided")
         plotting.loss_ratio_histogram(ax, ratios, title=site.site)
+        median, z = paper.loss_ratio.get(site.site, ("", ""))
+        beside = f"; {median} % and z = {z} in the paper" if median else ""
         details.append(
             f"{site.site}: median {test.median:.2g} % (95 % interval {low:.2g} % to "
-            f"{high:.2g} %), signed rank z = {test.z:.1f}, {p_value(test.p)}, n = {test.n}: "
-            f"{compared(test.z, test.p, 1)}. The ablation of {n_improve} of {len(ratios)} "
-            f"units improves the network; {n_undecided} are undecided, given their error."
+            f"{high:.2g} %), signed rank z = {test.z:.1f}, {p_value(test.p)}, n = {test.n}"
+            f"{beside}: {compared(test.z, test.p, 1)}. The ablation of {n_improve} of "
+            f"{len(ratios)} units improves the network; {n_undecided} are undecided, given "
+            "their error."
         )
-        median, z = paper.LOSS_RATIO.get(site.site, ("", ""))
         found += numbers(
             "Figure 2",
             site.site,
@@ -56,13 +58,15 @@ def figure_2(
     plotting.save(figure, folder / "figure_2")
     sentence = (
         "How many units have which loss ratio: the change of the summed loss, in percent, when "
-        "one unit is ablated. Above 0 the network needed the unit. The medians of AlexNet's "
-        "fc6 and fc7 are 0.053 % (z = 41.4) and 0.064 % (z = 54.9) in the paper."
+        "one unit is ablated. Above 0 the network needed the unit; in the paper, the medians "
+        "of fc6 and fc7 are."
     )
     return found, Drawing("figure_2", "Figure 2. Ablating one unit", sentence, details)
 
 
-def figure_3(measured: Mapping[str, SiteUnits], folder: Path) -> tuple[list[Number], Drawing]:
+def figure_3(
+    measured: Mapping[str, SiteUnits], folder: Path, paper: Paper
+) -> tuple[list[Number], Drawing]:
     """Selectivity against loss ratio, one dot per live unit."""
     figure, axes = plotting.panels(len(measured), len(NAMES))
     found, details = [], []
@@ -72,7 +76,7 @@ def figure_3(measured: Mapping[str, SiteUnits], folder: Path) -> tuple[list[Numb
             rank = statistics.spearman(index, ratios)
             title = f"{site.site}: Spearman {rank.rho:.2f}"
             plotting.selectivity_scatter(ax, index, ratios, name=name, title=title)
-            printed = paper.RHO[metric].get(site.site, "")
+            printed = paper.rho.get(metric, {}).get(site.site, "")
             beside = f"; {printed} in the paper" if printed else ""
             details.append(
                 f"{name.capitalize()} in {site.site}: {rank.rho:.2f} (95 % interval "
@@ -162,7 +166,7 @@ def figure_4(measured: Mapping[str, SiteUnits], folder: Path) -> tuple[list[Numb
     )
 
 
-def figure_5(site: SiteUnits, folder: Path) -> tuple[list[Number], Drawing]:
+def figure_5(site: SiteUnits, folder: Path, paper: Paper) -> tuple[list[Number], Drawing]:
     """Whether harmful selective units serve their own category.
 
     With fewer than `FEWEST` units their number is stated instead of a test.
@@ -171,7 +175,9 @@ def figure_5(site: SiteUnits, folder: Path) -> tuple[list[Number], Drawing]:
     chosen = site.selective & (site.loss_ratio < 0)
     count = int(chosen.sum())
     who = f"units of {site.site} with {site.reading.bound} and a loss ratio below 0"
-    found = numbers(label, "", who, [("n", "how many there are", count, "units", "597")])
+    found = numbers(
+        label, "", who, [("n", "how many there are", count, "units", paper.harmful)]
+    )
     if count < FEWEST:
         sentence = f"Too few for a test: there are {count} {who}; {FEWEST} are needed."
         return found, Drawing(None, title, sentence)
@@ -183,12 +189,13 @@ def figure_5(site: SiteUnits, folder: Path) -> tuple[list[Number], Drawing]:
         (axes[0, 1], "others", "other categories", others, -1),
     ):
         plotting.loss_ratio_box(ax, ratios[chosen], title=f"{site.site}: {name}")
-        printed, z = paper.RELATED[key]
+        printed, z = paper.related.get(key, ("", ""))
+        beside = f" (paper {printed})" if printed else ""
         test = statistics.signed_rank(ratios[chosen])
         fraction = test.median / 100
         details.append(
-            f"{name.capitalize()}: median {test.median:.2g} %, as a fraction {fraction:.2g} "
-            f"(paper {printed}); signed rank z = {test.z:.1f}, {p_value(test.p)}: "
+            f"{name.capitalize()}: median {test.median:.2g} %, as a fraction {fraction:.2g}"
+            f"{beside}; signed rank z = {test.z:.1f}, {p_value(test.p)}: "
             f"{compared(test.z, test.p, sign)}."
         )
         found += numbers(
@@ -205,7 +212,7 @@ def figure_5(site: SiteUnits, folder: Path) -> tuple[list[Number], Drawing]:
     plotting.save(figure, folder / "figure_5")
     sentence = (
         f"What ablation does to the related category, that of a unit's optimal image, and to "
-        f"the others, for the {count} {who} (597 in the paper). Each loss ratio is in percent "
+        f"the others, for the {count} {who}. Each loss ratio is in percent "
         "of those categories' own intact loss. In the paper such a unit serves its own "
         "category at the cost of the others. That the others lie below 0 is partly made by the "
         "choice of units with a negative sum, in the paper as here."

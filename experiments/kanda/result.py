@@ -9,6 +9,7 @@ from typing import Any
 from jaxsel import report
 
 from .measure import MEANINGS, SiteUnits, unit_table
+from .paper import Paper
 
 
 def write_result(
@@ -19,6 +20,7 @@ def write_result(
     numbers: Sequence[report.Number],
     table: report.Table,
     drawings: Sequence[report.Drawing],
+    paper: Paper,
 ) -> None:
     """Write what belongs beside the figures.
 
@@ -31,6 +33,7 @@ def write_result(
         numbers: all of them.
         table: table 1.
         drawings: the figures.
+        paper: its numbers for this network.
     """
     environment = report.environment()
     computed = {
@@ -46,14 +49,15 @@ def write_result(
     report.write_page(
         folder / "report.html",
         title="Selective units, and what a network loses without them",
-        introduction=introduction(settings, facts),
+        introduction=introduction(settings, facts, paper),
         tables=[table],
         drawings=drawings,
         figures=folder / "figures",
         numbers=numbers,
         note=(
-            "The paper's values are AlexNet's, and stand only beside the site they were "
-            "measured at."
+            f"The paper's values are those of its {paper.network}."
+            if paper.network
+            else "The paper's values are of other networks, and stand nowhere."
         ),
         settings=[
             *((name, "by default" if v is None else str(v)) for name, v in settings.items()),
@@ -65,7 +69,9 @@ def write_result(
     )
 
 
-def introduction(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+def introduction(
+    settings: Mapping[str, Any], facts: Mapping[str, Any], paper: Paper
+) -> list[str]:
     """What was analysed, how, and how far it can be compared with the paper."""
     n_analysed = f"{facts['n_analysed']:,}"
     which = (
@@ -86,9 +92,10 @@ def introduction(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> list[
         "loss was propagated through the network rather than found by subtracting two losses, "
         "so that effects of a millionth of the loss keep their digits. A loss ratio is the "
         "change of the summed cross-entropy in percent of the intact network's.",
-        "The paper's networks are AlexNet and VGG-19 on ImageNet. Its numbers, AlexNet's, are "
-        "quoted for orientation; a network of this size can only agree or disagree with their "
-        "direction.",
+        f"The paper's values for {paper.network} on ImageNet stand beside ours."
+        if paper.network
+        else "The paper's networks are AlexNet (Caffe's) and VGG-19 on ImageNet: only the "
+        "directions of its results can be compared with these.",
     ]
 
 
