@@ -136,7 +136,7 @@ def loss_ratio_box(axes: Axes, loss_ratio: Float[np.ndarray, " units"], *, title
     reach = 4 * (upper - lower)
     low = min(max(loss_ratio.min(), lower - reach), 0)
     high = max(min(loss_ratio.max(), upper + reach), 0)
-    margin = 0.05 * (high - low)
+    margin = 0.05 * (high - low) or 1.0  # all are exactly 0
     n_beyond = int(np.sum((loss_ratio < low) | (loss_ratio > high)))
     axes.set_xticks([])
     axes.set(
