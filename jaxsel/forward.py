@@ -61,7 +61,7 @@ def forward(
 def unit_responses(
     activation: Float[ArrayLike, "images ..."], reduce: str = "mean"
 ) -> Float[Array, "images units"]:
-    """One response per image and unit: a feature map counts by its spatial mean.
+    """One response per image and unit: of a feature map its spatial mean, as a rule.
 
     Args:
         activation: `(images, units)`, or `(images, ..., units)` with space in between.

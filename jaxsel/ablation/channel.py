@@ -36,7 +36,7 @@ MOST_BYTES = 2**28
 CHUNK_BYTES, CHUNK_BYTES_ELSEWHERE = 2**21, 2**28
 MOST_PAIRS = 512
 # Of so many images in a row the first few are computed again with shifted numbers: as many as
-# one program takes at most, so that it does no other images besides.
+# one program takes at most, so that it does few other images besides.
 CHECKED, CHECKED_OF = 16, 512
 
 

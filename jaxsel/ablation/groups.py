@@ -50,7 +50,8 @@ def ablate_groups(
         keep: per site, one mask per group, shape `(groups, units)`: True keeps a unit. The
             masks of several sites are applied together, group by group.
         batch_size: images at a time.
-        chunk: groups at a time, or fewer. Memory grows with `batch_size * chunk`.
+        chunk: groups at a time, or fewer. Memory grows with `batch_size * chunk`; loss and
+            rank of every group, 8 bytes for each of up to 1,024 images, come on top.
         engine: `gathered` for one site that one or two dense layers follow: only units that
             are kept, or only those that respond, are computed, and several batches are taken
             together. `masks` for anything: all of the rest of the network runs. By default
@@ -80,8 +81,9 @@ def ablate_groups(
     >>> ablate_groups(model, dataset, keep).accuracy().tolist()
     [1.0, 0.5]
     """
-    if chunk < 1:
-        raise ValueError(f"chunk must be at least 1; found {chunk}")
+    for name, number in (("batch_size", batch_size), ("chunk", chunk)):
+        if number < 1:
+            raise ValueError(f"{name} must be at least 1; found {number}")
     limit = check_limit(memory)
     if engine not in (None, *ENGINES):
         raise ValueError(f"engine must be {', '.join(ENGINES)} or None; found {engine!r}")

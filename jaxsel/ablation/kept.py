@@ -5,6 +5,7 @@ of whole batches found. Its name says which network, images and settings it is o
 """
 
 import json
+import operator
 import os
 import tempfile
 import warnings
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -66,7 +68,10 @@ class Kept:
         Raises:
             OSError: it cannot be written; what was kept before is still there.
         """
-        content: dict[str, Any] = {**arrays, "said": np.array(json.dumps(said))}
+        content: dict[str, Any] = {
+            **arrays,
+            "said": np.array(json.dumps(said, default=operator.index)),
+        }
         try:
             beside, lock = self._begun()
         except OSError as error:
@@ -148,7 +153,8 @@ def run_key(
     image = dataset.inputs(slice(0, 1)).shape[1:]
     return fingerprint.of(
         [
-            *(version("jaxsel"), jax.__version__, jax.default_backend()),
+            *(version("jaxsel"), jax.__version__, jax.devices()[0].device_kind),
+            jnp.zeros(0).dtype,  # another where float64 is switched on for all
             *(engine, *sites, fingerprint.of_network(_marked(network, sites), image)),
             fingerprint.of_images(dataset),
             *(dataset.labels, len(dataset.class_names)),

@@ -30,7 +30,7 @@ def cross_validated_csi(
     the other class means $R'_{others}$. Then the halves change their parts; a half without
     responses names no class, and counts as 0. The difference is averaged over all splits, and
     is 0 on average for responses that do not depend on the class. What it is divided by comes
-    from all images, as in `category_selectivity_index`, of which this is a lower estimate.
+    from all images, as in `category_selectivity_index`, which is larger as a rule.
 
     Args:
         responses: one number per image and unit, non-negative as after a ReLU.
@@ -40,8 +40,9 @@ def cross_validated_csi(
         n_splits: how often.
 
     Returns:
-        One index per unit, dimensionless, -1 to 1; 0 for a unit that responds to a single
-        image. NaN for a silent unit.
+        One index per unit, dimensionless, -1 to 1, and a little beyond where few splits meet
+        classes with odd numbers of images; 0 for a unit that responds to a single image. NaN
+        for a silent unit.
 
     Raises:
         ValueError: a class with a single image, fewer than two classes.

@@ -55,6 +55,9 @@ def d_prime(
 def _moments(responses: Array, where: Array) -> tuple[Array, Array, Array]:
     """Mean, unbiased variance and number of the images of each unit's group."""
     n = where.sum(axis=0)
-    mean = responses.sum(axis=0, where=where) / jnp.maximum(n, 1)
-    squares = jnp.square(responses - mean).sum(axis=0, where=where)
-    return mean, squares / jnp.maximum(n - 1, 1), n
+    # Above the smallest of them: where all are equal, exactly 0.
+    least = responses.min(axis=0, where=where, initial=jnp.inf)
+    above = jnp.where(where, responses - least, 0)
+    mean = above.sum(axis=0) / jnp.maximum(n, 1)
+    squares = jnp.square(above - mean).sum(axis=0, where=where)
+    return least + mean, squares / jnp.maximum(n - 1, 1), n

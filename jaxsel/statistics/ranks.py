@@ -105,10 +105,9 @@ def rank_sum(
     both = np.concatenate([first, second])
     if not len(first) or not len(second) or np.ptp(both) == 0:
         return RankSum(np.nan, np.nan)
-    settings = {"method": "asymptotic", "use_continuity": False}
-    p = float(scipy.stats.mannwhitneyu(first, second, **settings).pvalue)
+    test = scipy.stats.mannwhitneyu(first, second, method="asymptotic", use_continuity=False)
     # scipy gives U and P but not z: U less its mean, over its standard deviation with ties.
-    u = scipy.stats.mannwhitneyu(first, second, **settings).statistic
+    u, p = test.statistic, float(test.pvalue)
     n, m = len(first), len(second)
     ties = np.unique(both, return_counts=True)[1].astype(np.float64)
     variance = n * m / 12 * (n + m + 1 - (ties**3 - ties).sum() / ((n + m) * (n + m - 1)))

@@ -259,6 +259,13 @@ def test_maps_go_to_masks():
     assert ablate_groups(model, data, {"map": np.eye(2, dtype=bool)}).engine == "masks"
 
 
+@pytest.mark.parametrize("engine", ["gathered", "masks"])
+@pytest.mark.parametrize("name", ["batch_size", "chunk"])
+def test_sizes_below_one_are_refused(small, engine, name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1; found 0"):
+        ablate_groups(*small, masks_of(fc3=4), engine=engine, **{name: 0})
+
+
 def test_an_engine_that_there_is_not_is_refused(small):
     with pytest.raises(
         ValueError, match="engine must be gathered, masks or None; found 'dense'"

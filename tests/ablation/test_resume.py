@@ -148,6 +148,13 @@ def test_groups_go_on_where_they_were_killed_and_end_with_the_same_bits(
     assert_same_groups(found, ablate_groups(model, dataset, other, **settings))
 
 
+def test_numbers_of_numpy_are_kept_as_numbers(tmp_path):
+    file = kept.Kept(tmp_path / "file.npz")
+    file.write({"sums": np.ones(2)}, {"chunk": np.int64(2)})
+    arrays, said = file.read()
+    assert (arrays["sums"].tolist(), said) == ([1, 1], {"chunk": 2})
+
+
 def test_two_sites_that_swap_their_names_are_another_run(tmp_path):
     """Their masks, by name, are the same; what is computed before them is, too."""
     w, v = (np.random.default_rng(i).normal(size=(4, 4)).astype(np.float32) for i in (0, 1))

@@ -44,6 +44,16 @@ def test_what_does_not_vary_is_infinite_or_nothing():
     assert np.isnan(found[1])
 
 
+@pytest.mark.parametrize("value", [0.1, 0.7])
+def test_equal_responses_that_float32_cannot_add_exactly_are_nothing_all_the_same(value):
+    labels = np.repeat([0, 1, 2], [7, 50, 43])
+    both = np.where(labels == 1, np.float32(0.9), np.float32(value))
+    responses = np.stack([np.full(100, value, np.float32), both], axis=1)
+    found = np.asarray(d_prime(responses, labels, 3))
+    assert np.isnan(found[0])
+    assert found[1] == np.inf
+
+
 def test_one_image_of_the_best_class_is_too_few():
     responses = np.array([[5], [1], [2]], np.float32)
     assert np.isnan(d_prime(responses, np.array([0, 1, 1]), 2)[0])
