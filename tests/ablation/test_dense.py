@@ -94,7 +94,7 @@ def check_random(folder, biased, shape, seed, n_layers, leaky, silent, kind):
     check_case(network, data, kind, folder)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(**cases(st.sampled_from(SHAPES)))
 def test_random_heads_equal_brute_force(tmp_path_factory, **case):
     check_random(tmp_path_factory.getbasetemp(), True, **case)

@@ -208,7 +208,7 @@ def test_accuracy_is_known_for_one_and_five_only(network, dataset, k):
     "fraction",
     [
         pytest.param("0.0", marks=pytest.mark.slow),
-        "0.2",
+        pytest.param("0.2", marks=pytest.mark.slow),
         pytest.param("1.0", marks=pytest.mark.slow),
     ],
 )

@@ -473,7 +473,7 @@ def test_weights_in_float64_keep_their_digits():
         pytest.param("1.0", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("depth", [0, 1])
+@pytest.mark.parametrize("depth", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_units_of_trained_networks_equal_brute_force(data_folder, fraction, depth):
     """The first 500 test images and the 50 that the network without shuffling does best on.
 

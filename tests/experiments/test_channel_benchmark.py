@@ -88,6 +88,7 @@ def test_every_peer_finds_what_brute_force_finds(kind, site):
     )
 
 
+@pytest.mark.slow
 def test_every_method_gets_its_place_and_jaxsel_is_right(capsys):
     config = channels.Config(repeats=1)
     row = channels.measure(network("resnet"), images(), "block3_conv1", config)
