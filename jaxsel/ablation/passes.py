@@ -52,7 +52,7 @@ def summed(
     careful: bool = False,
     chunk: int | None,
     batch_size: int,
-    limited: bool,
+    asked: int | None,
     pairs: np.ndarray | None,
     kept: Kept | None,
     progress: Report | None,
@@ -68,7 +68,8 @@ def summed(
         careful: as in `started`.
         chunk: how much goes through one program, if that was asked for.
         batch_size: images at a time.
-        limited: whether the engine's limit of memory was asked for.
+        asked: the limit of memory that was asked for; the engine's may be below it, where its
+            device has less.
         pairs: filled with the loss change of every pair.
         kept: where to go on, and to write down how far it is.
         progress: called with the number of pairs done.
@@ -84,10 +85,10 @@ def summed(
     start = 0
     if kept is not None and (said := kept.restore(sums, intact)) is not None:
         start, precisions = said["start"], set(said["precisions"])
-        if not limited or engine.memory == said["memory"]:
+        if asked in (None, said["asked"]):
             # As before, whatever is free today: with other sizes come other last bits.
             sizes |= said["sizes"]
-            engine = replace(engine, memory=said["memory"])
+            engine, asked = replace(engine, memory=said["memory"]), said["asked"]
 
     def report(batch: Batch, done: int) -> None:
         if progress is not None:
@@ -110,7 +111,7 @@ def summed(
         if kept is not None:
             done = batch.start + batch.n_images
             said = {"start": done, "precisions": sorted(precisions), "sizes": sizes}
-            said["memory"] = engine.memory
+            said |= {"memory": engine.memory, "asked": asked}
             kept.keep(sums, intact, said)
     return Summed(sums, intact, " and ".join(sorted(precisions)))
 

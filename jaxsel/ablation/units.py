@@ -141,7 +141,7 @@ def ablate_units(
         dataset=dataset,
         chunk=chunk,
         batch_size=batch_size,
-        limited=memory is not None,
+        asked=memory,
     )
     shape = (len(dataset), n)
     with nullcontext() if per_image is None else unfinished(per_image, shape) as pairs:
