@@ -9,10 +9,10 @@ Question: do selective units matter less for recognition than non-selective ones
     python -m experiments.kanda ... --plan         # what it will take, and nothing else
     python -m experiments.kanda ... --resume DIR   # goes on where a run was killed
 
-Table 1 and figures 1 to 6, for the network and images given. Every point that the paper leaves
-open is a flag. Writes results/kanda/<run>/ (or --out DIR): config.json, units.parquet (a row
-per unit), summary.json, figures/, report.html. The same settings on the same machine give the
-same bytes.
+Table 1 and figures 1 to 6, for the network and images given. What the paper leaves open is
+chosen by flags (--reduce, --replacement, --category, --index, --above). Writes
+results/kanda/<run>/ (or --out DIR): config.json, units.parquet (a row per unit), summary.json,
+figures/, report.html. The same settings on the same machine give the same bytes.
 """
 
 from .. import cli
