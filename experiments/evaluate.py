@@ -124,8 +124,9 @@ def write(path: Path, content: Callable[[Path], Any]) -> None:
         content(unfinished)
         unfinished.replace(path)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise OSError(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def left_out(corrupt: tuple[str, ...]) -> str:
