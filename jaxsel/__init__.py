@@ -27,6 +27,7 @@ from .metrics import dead_units as dead_units
 from .metrics import percentage_of_zeros as percentage_of_zeros
 from .metrics import precision as precision
 from .metrics import sparseness as sparseness
+from .outgoing import outgoing_norm as outgoing_norm
 from .recording import forward as forward
 from .recording import record as record
 from .recording import unit_responses as unit_responses
