@@ -1,28 +1,27 @@
 """The analysis of Kanda et al., from a network and images to a folder with a page."""
 
 import dataclasses
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from jaxsel import forward, plotting
+from jaxsel import plotting
 from jaxsel.data import Dataset
-from jaxsel.evaluation import best_images, evaluate
 from jaxsel.folders import finished_folder
 from jaxsel.report import Drawing, Number
 
 from .. import cli, plan
-from . import figure1, figure6, figures2to5, measure
+from . import claims, figure1, figure6, figures2to5
+from .analysed import Analysed, Progress, analysed, long_run
 from .measure import SiteUnits
-from .network import found_network, sites_in_focus
-from .paper import NOTHING, PAPERS
+from .network import found_network
+from .paper import NOTHING, PAPERS, Paper
 from .planned import planned
 from .result import write_result
-from .selection import selected_by
-from .settings import TRAINED, Config, bytes_allowed
+from .settings import TRAINED, Config
 from .table1 import table_1
 
 # What a result lies in, or how it came about, is no part of it.
@@ -64,100 +63,62 @@ def analyse(
     test: Dataset,
     facts: dict[str, Any],
     folder: Path,
-    progress: Callable[[str, int], Callable[[int], None]],
-) -> dict[str, SiteUnits]:
+    progress: Progress,
+) -> Mapping[str, SiteUnits]:
     """Kanda's table and figures on these images, written to a folder."""
-    focus = sites_in_focus(config, model)
-    evaluation = evaluate(model, test, progress=progress("evaluating", len(test)))
-    selector = evaluation
-    if config.selected_by is not None:
-        selector = selected_by(config.selected_by, test.labels)
-    best = best_images(selector, test.labels, config.n_best)
-    # In the order of the data: errors are measured on some images, which should not be of the
-    # same few classes.
-    analysed = test if config.images == "all" else test.take(np.sort(best))
-    if len(np.unique(analysed.labels)) < 2:
-        raise ValueError("the images are all of one class: selectivity compares classes")
-    sites = tuple(model.sites)
-    long_run = {
-        "memory": bytes_allowed(config),
-        "resume": config.resume,
-        "progress": progress,
-    }
-    measured = measure.measure(
-        model,
-        analysed,
-        sites,
-        reading=config.reading(),
-        chosen=drawn_channels(config, model, analysed, focus),
-        verify=config.verify,
-        **long_run,
-    )
-    in_focus = {site: measured[site] for site in focus}
-    if silent := [site for site, units in in_focus.items() if units.live.sum() < 3]:
-        raise ValueError(f"fewer than three units respond at {', '.join(silent)}")
-    known = NOTHING if config.rehearse else PAPERS.get(facts["network"], NOTHING)
+    (pairs := folder / "pairs").mkdir()
+    found = analysed(config, model, test, pairs, progress)
+    paper = NOTHING if config.rehearse else PAPERS.get(facts["network"], NOTHING)
     own = config.selected_by is None
-    table_numbers, table = table_1(evaluation, best, config.n_best, known, own=own)
-    rng = np.random.default_rng([config.seed, 1])
-    settled = {"trials": config.trials, "rng": rng, "paper": known, **long_run}
-    found = drawn_figures(model, analysed, measured, focus, folder, settled)
+    numbers, table = table_1(found.evaluation, found.best, config.n_best, paper, own=own)
+    drawings = []
+    for of_figure, drawing in drawn_figures(config, found, folder, paper, progress):
+        numbers += of_figure
+        drawings.append(drawing)
+    told = claims.claims(numbers, list(found.measured), found.focus, config.reading())
     settings = dataclasses.asdict(config)
     for name in NO_SETTINGS:
         settings.pop(name)
-    facts["accuracy"] = evaluation.accuracy()
-    facts["n_analysed"] = len(analysed)
-    numbers = [*table_numbers, *(number for numbers, _ in found for number in numbers)]
-    drawings = [drawing for _, drawing in found]
-    write_result(folder, settings, facts, measured, numbers, table, drawings, known)
-    return measured
+    facts["accuracy"] = found.evaluation.accuracy()
+    facts["n_analysed"] = len(found.images)
+    write_result(folder, settings, facts, found.measured, numbers, table, drawings, told, paper)
+    shutil.rmtree(pairs)
+    return found.measured
 
 
 def drawn_figures(
-    model: Any,
-    analysed: Dataset,
-    measured: dict[str, SiteUnits],
-    focus: tuple[str, ...],
-    folder: Path,
-    settled: dict[str, Any],
+    config: Config, found: Analysed, folder: Path, paper: Paper, progress: Progress
 ) -> list[tuple[list[Number], Drawing]]:
-    """Figures 1 to 6, with the numbers of each; `settled` is what figure 6 is told besides."""
-    rng, paper = settled["rng"], settled["paper"]
+    """Figures 1 to 6, with the numbers of each."""
     (figures := folder / "figures").mkdir()
-    in_focus = {site: measured[site] for site in focus}
-    first = in_focus[focus[0]]
+    rng, focus, images = np.random.default_rng([config.seed, 1]), found.focus, found.over_images
+    first = found.measured[focus[0]]
+    mixing = figure6.Mixing(
+        found.model,
+        found.images,
+        rng,
+        config.trials,
+        config.keep,
+        config.fractions,
+        **long_run(config, progress),
+    )
+    others = dataclasses.replace(mixing, rng=np.random.default_rng([config.seed, 4]))
     with plotting.look():
         return [
             figure1.figure_1a(first, figures, paper),
-            figure1.figure_1bc(in_focus, "csi", "b", figures, rng, paper),
-            figure1.figure_1bc(in_focus, "sparseness", "c", figures, rng, paper),
-            figure1.figure_1d(measured, focus, figures),
-            figures2to5.figure_2(in_focus, figures, rng, paper),
-            figures2to5.figure_3(in_focus, figures, paper),
-            figures2to5.figure_4(measured, figures),
+            figure1.figure_1bc(found.in_focus, images, "csi", "b", figures, rng, paper),
+            figure1.figure_1bc(found.in_focus, images, "sparseness", "c", figures, rng, paper),
+            figure1.figure_1d(found.measured, focus, figures),
+            figures2to5.figure_2(found.in_focus, images, figures, rng, paper),
+            figures2to5.figure_3(found.in_focus, images, figures, paper),
+            figures2to5.figure_4(found.measured, images, figures),
             figures2to5.figure_5(first, figures, paper),
-            figure6.figure_6(model, analysed, in_focus, figures, **settled),
+            figure6.figure_6(mixing, found.in_focus, figures, paper),
+            figure6.figure_6_others(others, found.in_focus, figures),
         ]
 
 
-def drawn_channels(
-    config: Config, model: Any, images: Dataset, focus: tuple[str, ...]
-) -> dict[str, np.ndarray]:
-    """Some units of each site of maps that is not in focus, if that was asked for."""
-    if config.channels_per_site is None:
-        return {}
-    one = jax.ShapeDtypeStruct(images.inputs(slice(0, 1)).shape, np.float32)
-    activations = jax.eval_shape(lambda x: forward(model, x)[1], one)
-    rng, chosen = np.random.default_rng([config.seed, 3]), {}
-    for site, activation in activations.items():
-        n_units = activation.shape[-1]
-        if len(activation.shape) > 2 and site not in focus:
-            n = min(config.channels_per_site, n_units)
-            chosen[site] = np.sort(rng.choice(n_units, n, replace=False))
-    return chosen
-
-
-def verified(measured: dict[str, SiteUnits]) -> str:
+def verified(measured: Mapping[str, SiteUnits]) -> str:
     """The worst error of all units that were ablated again, in words."""
     all_of_them = [units.effects.verification for units in measured.values()]
     n = sum(len(one.units) for one in all_of_them if one is not None)

@@ -11,7 +11,8 @@ from jaxsel.report import Drawing, Number
 from .measure import SiteUnits
 from .paper import Paper
 from .reading import NAMES
-from .wording import compared, numbers, p_value
+from .resampled import OverImages, over_images_entries
+from .wording import compared, intervals, numbers, p_value
 
 KINDS = ("selective", "non-selective")
 
@@ -23,7 +24,7 @@ def figure_1a(site: SiteUnits, folder: Path, paper: Paper) -> tuple[list[Number]
     percentile: neither the extremes nor picked by eye.
     """
     figure, axes = plotting.panels(2)
-    live = np.flatnonzero(site.live)
+    live = np.flatnonzero(site.live & ~site.dead)
     found, details, shares = [], [], []
     assert site.responses.per_image is not None
     for ax, kind, percentile in zip(axes[0], KINDS, (90, 10), strict=True):
@@ -82,6 +83,7 @@ MEANING = {
 
 def figure_1bc(
     measured: Mapping[str, SiteUnits],
+    images: Mapping[str, OverImages],
     metric: str,
     letter: str,
     folder: Path,
@@ -96,12 +98,13 @@ def figure_1bc(
         values = getattr(site, metric)[site.live].astype(np.float64)
         median = float(np.median(values))
         low, high = statistics.bootstrap_interval(np.median, values, rng=rng)
+        of_images = images[site.site].median[metric]
         n_silent = int(np.sum(~site.live))
         plotting.index_histogram(ax, values, name=name, title=site.site)
         printed = paper.median.get(metric, {}).get(site.site, "")
         beside = f", the paper's is {printed}" if printed else ""
         details.append(
-            f"{site.site}: median {median:.2f} (95 % interval {low:.2f} to {high:.2f})"
+            f"{site.site}: median {median:.2f} ({intervals((low, high), of_images)})"
             f"{beside}; {len(values)} units, {n_silent} silent ones left out."
         )
         found += numbers(
@@ -112,6 +115,7 @@ def figure_1bc(
                 ("median", "median", median, "1", printed),
                 ("median_low", "median, 95 % interval over units, lower end", low),
                 ("median_high", "median, 95 % interval over units, upper end", high),
+                *over_images_entries("median", of_images),
                 ("n", "units counted", len(values), "units"),
                 ("n_silent", "silent units, left out", n_silent, "units"),
             ],

@@ -1,6 +1,7 @@
 """Figure 6: networks of few units, selective and non-selective in every proportion."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,101 +13,196 @@ from jaxsel.report import Drawing, Number
 from jaxsel.sites import Model
 
 from .measure import SiteUnits
-from .paper import Paper
+from .paper import NOTHING, Paper
+from .reading import Reading
 from .wording import ALPHA, numbers, p_value
 
-FRACTIONS = tuple(np.linspace(0, 1, 11).tolist())  # of non-selective units
+FRACTIONS = tuple(i / 10 for i in range(11))  # of non-selective units
 FEWEST_CLASSES = 50  # with fewer, five guesses are nearly always enough
+# Lines for the other measures and thresholds; ten can differ with P = 0.002.
+MOST_TRIALS_OF_OTHERS = 10
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How units are mixed.
+
+    Attributes:
+        model: the network.
+        dataset: the images analysed.
+        rng: draws the units.
+        trials: lines.
+        keep: units kept; None for as many as 1,000 are of 4,096.
+        fractions: of non-selective units.
+        progress: called with a description and a total; returns what takes the count.
+        memory: bytes that one program may use.
+        resume: folder in which it goes on if it was killed.
+    """
+
+    model: Model
+    dataset: Dataset
+    rng: np.random.Generator
+    trials: int
+    keep: int | None
+    fractions: Sequence[float]
+    progress: Callable[[str, int], Callable[[int], None]]
+    memory: int | None = None
+    resume: Path | None = None
+
+    @property
+    def k(self) -> int:
+        """Guesses that an image has."""
+        return 5 if len(self.dataset.class_names) >= FEWEST_CLASSES else 1
+
+    def curve(self, units: SiteUnits) -> MixtureCurve | None:
+        """Of a site's selective and other live units; None where there are too few."""
+        others = units.live & ~units.selective
+        pools = int(units.selective.sum()), int(others.sum())
+        keep = self.keep or default_keep(units.selective, others)
+        if self.keep is not None and keep > min(pools):
+            raise ValueError(
+                f"cannot keep {keep} units of {units.site}: {pools[0]} are selective and "
+                f"{pools[1]} are not"
+            )
+        if keep < 2:
+            return None
+        total = len(self.dataset) * self.trials * len(self.fractions)
+        return mixture_curve(
+            self.model,
+            self.dataset,
+            units.site,
+            units.selective,
+            others,
+            rng=self.rng,
+            keep=keep,
+            fractions=self.fractions,
+            trials=self.trials,
+            k=self.k,
+            memory=self.memory,
+            resume=self.resume,
+            progress=self.progress(f"mixing units of {units.site}", total),
+        )
 
 
 def figure_6(
-    model: Model,
-    dataset: Dataset,
-    measured: Mapping[str, SiteUnits],
-    folder: Path,
-    *,
-    paper: Paper,
-    trials: int,
-    rng: np.random.Generator,
-    memory: int | None = None,
-    resume: Path | None = None,
-    progress: Callable[[str, int], Callable[[int], None]],
+    mixing: Mixing, measured: Mapping[str, SiteUnits], folder: Path, paper: Paper
 ) -> tuple[list[Number], Drawing]:
     """Accuracy by the share of non-selective units, one line per trial."""
-    k = 5 if len(dataset.class_names) >= FEWEST_CLASSES else 1
     figure, axes = plotting.panels(len(measured), height=3.0, sharey=True)
     found, details = [], []
     for ax, site in zip(axes[0], measured.values(), strict=True):
-        others = site.live & ~site.selective
-        keep = default_keep(site.selective, others)
-        if keep < 2:
-            ax.set_title(f"{site.site}: too few units")
-            details.append(f"{site.site} has too few live units.")
-            continue
-        total = len(dataset) * trials * len(FRACTIONS)
-        curve = mixture_curve(
-            model,
-            dataset,
-            site.site,
-            site.selective,
-            others,
-            rng=rng,
-            keep=keep,
-            fractions=FRACTIONS,
-            trials=trials,
-            k=k,
-            memory=memory,
-            resume=resume,
-            progress=progress(f"mixing units of {site.site}", total),
-        )
-        title = f"{site.site}: {keep} of {len(site.live)} units kept"
-        baseline = site.effects.baseline
-        intact = (baseline.top1 if k == 1 else baseline.top5).sum() / baseline.images.sum()
-        share = curve.n_non_selective / keep
-        plotting.mixture_lines(ax, share, curve.accuracy, intact=intact, k=k, title=title)
-        of_site, text = _statistics(site.site, share, curve, paper)
+        of_site, detail = _panel(ax, mixing, site, site.site, site.site, paper)
         found += of_site
-        details.append(f"{title}. {text}")
+        details.append(detail)
     plotting.save(figure, folder / "figure_6")
-    reason = (
-        "" if k == 5 else f" (with {len(dataset.class_names)} classes top-5 would say little)"
-    )
     (bound,) = {units.reading.bound for units in measured.values()}
     sentence = (
-        f"Top-{k} accuracy{reason} of networks that keep few of a site's units, by the share "
+        f"{_accuracy(mixing)} of networks that keep few of a site's units, by the share "
         f"of non-selective ones: those without {bound}. Thin lines are "
-        f"{trials} trials with units drawn at random. In the paper, mixtures do better than "
-        "either kind alone. Tests are signed ranks paired by trial: their P says how certain "
-        "the result is over draws of units, in this network and on these images."
+        f"{mixing.trials} trials with units drawn at random. In the paper, mixtures do better "
+        "than either kind alone. Tests are signed ranks paired by trial: their P says how "
+        "certain the result is over draws of units, in this network and on these images."
     )
     title = "Figure 6. Mixtures of selective and non-selective units"
     return found, Drawing("figure_6", title, sentence, details)
 
 
+def figure_6_others(
+    mixing: Mixing, measured: Mapping[str, SiteUnits], folder: Path
+) -> tuple[list[Number], Drawing]:
+    """The same for the other index, and for other thresholds."""
+    mixing = replace(mixing, trials=min(mixing.trials, MOST_TRIALS_OF_OTHERS))
+    (reading,) = {units.reading for units in measured.values()}
+    rows = others(reading)
+    figure, axes = plotting.panels(len(measured), len(rows), height=3.0, sharey=True)
+    found, details = [], []
+    for row, other in zip(axes, rows, strict=True):
+        for ax, site in zip(row, measured.values(), strict=True):
+            units = replace(site, reading=other)
+            where = f"{site.site}.{other.index}_{other.above:g}"
+            name = f"{site.site}, {other.bound.removeprefix('a ')}"
+            of_site, detail = _panel(ax, mixing, units, where, name, NOTHING)
+            found += of_site
+            details.append(detail)
+    plotting.save(figure, folder / "figure_6_others")
+    sentence = (
+        f"As figure 6, in {mixing.trials} trials, when units are called selective by the other "
+        "index or above another quantile. In the paper the result is the same."
+    )
+    title = "Figure 6 with other measures and thresholds"
+    return found, Drawing("figure_6_others", title, sentence, details)
+
+
+def others(reading: Reading) -> list[Reading]:
+    """The other index, and the quartiles as the threshold.
+
+    >>> [other.bound for other in others(Reading())]
+    ['a sparseness above the median', 'a CSI above the quantile 0.25', \
+'a CSI above the quantile 0.75']
+    """
+    index = "sparseness" if reading.index == "csi" else "csi"
+    quantiles = [above for above in (0.25, 0.5, 0.75) if above != reading.above]
+    return [
+        replace(reading, index=index),
+        *(replace(reading, above=above) for above in quantiles),
+    ]
+
+
+def _accuracy(mixing: Mixing) -> str:
+    n = len(mixing.dataset.class_names)
+    reason = "" if mixing.k == 5 else f" (with {n} classes top-5 would say little)"
+    return f"Top-{mixing.k} accuracy{reason}"
+
+
+def _panel(
+    ax, mixing: Mixing, units: SiteUnits, where: str, name: str, paper: Paper
+) -> tuple[list[Number], str]:
+    """One site: its lines, numbers and sentence."""
+    curve = mixing.curve(units)
+    if curve is None:
+        ax.set_title(f"{name}: too few units")
+        return [], f"{name}: too few live units."
+    title = f"{name}: {curve.keep} of {len(units.live)} units kept"
+    baseline = units.effects.baseline
+    intact = (baseline.top1 if mixing.k == 1 else baseline.top5).sum() / baseline.images.sum()
+    share = curve.n_non_selective / curve.keep
+    plotting.mixture_lines(ax, share, curve.accuracy, intact=intact, k=mixing.k, title=title)
+    about = f"{curve.keep} units of {name}"
+    found, text = _statistics(where, about, share, mixing.fractions, curve, paper)
+    return found, f"{title}. {text}"
+
+
 def _statistics(
-    site: str, share: np.ndarray, curve: MixtureCurve, paper: Paper
+    where: str,
+    about: str,
+    share: np.ndarray,
+    fractions: Sequence[float],
+    curve: MixtureCurve,
+    paper: Paper,
 ) -> tuple[list[Number], str]:
     """The half-and-half mixture against both ends, paired by trial: fixed beforehand."""
     accuracy = curve.accuracy
     mean = accuracy.mean(axis=0).tolist()
-    half = int(np.argmin(np.abs(share - 0.5)))
-    about = f"{curve.keep} units of {site} kept"
+    half, first, last = (int(np.argmin(np.abs(share - at))) for at in (0.5, 0, 1))
     unit = "fraction of images"
     entries: list[tuple] = [
         (
-            f"mean_{near:.1f}",
+            f"mean_{near:g}",
             f"mean accuracy, share of non-selective units {at:.2f}",
             value,
             unit,
         )
-        for near, at, value in zip(FRACTIONS, share, mean, strict=True)
+        for near, at, value in zip(fractions, share, mean, strict=True)
     ]
     ratio = float(np.median(curve.loss_ratio[:, half]))
     entries.append(
         ("loss_ratio_half", "median loss ratio, half and half", ratio, "%", paper.mixed)
     )
     sentences = []
-    for key, end, name in (("selective", 0, "selective"), ("others", -1, "non-selective")):
+    for key, end, name in (
+        ("selective", first, "selective"),
+        ("others", last, "non-selective"),
+    ):
         test = statistics.signed_rank(accuracy[:, half] - accuracy[:, end])
         entries += [
             (f"z_{key}", f"signed-rank z, half and half less {name} only", test.z),
@@ -119,7 +215,7 @@ def _statistics(
         best = share[np.array(mean) == max(mean)]
         text += f" It is best at a share of {best[0]:.2f}"
         text += "." if len(best) == 1 else f", and as good at others up to {best[-1]:.2f}."
-    return numbers("Figure 6", site, about, entries), text
+    return numbers("Figure 6", where, about, entries), text
 
 
 def _comparison(test: statistics.SignedRank, name: str, end: float) -> str:

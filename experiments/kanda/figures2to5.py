@@ -12,13 +12,18 @@ from jaxsel.report import Drawing, Number
 from .measure import SiteUnits
 from .paper import Paper
 from .reading import NAMES
-from .wording import ALPHA, compared, numbers, p_value
+from .resampled import OverImages, over_images_entries
+from .wording import ALPHA, compared, intervals, numbers, p_value
 
 FEWEST = 10  # units that a test in figure 5 needs
 
 
 def figure_2(
-    measured: Mapping[str, SiteUnits], folder: Path, rng: np.random.Generator, paper: Paper
+    measured: Mapping[str, SiteUnits],
+    images: Mapping[str, OverImages],
+    folder: Path,
+    rng: np.random.Generator,
+    paper: Paper,
 ) -> tuple[list[Number], Drawing]:
     """Loss ratios of all live units, and whether they lean above 0."""
     figure, axes = plotting.panels(len(measured))
@@ -29,14 +34,18 @@ def figure_2(
         low, high = statistics.bootstrap_interval(np.median, ratios, rng=rng)
         verdicts = site.effects.verdict()
         n_improve, n_undecided = verdicts.count("improves"), verdicts.count("undecided")
+        n_needless = int((np.array(verdicts)[site.selective] == "improves").sum())
+        of_images = images[site.site].median["loss_ratio"]
         plotting.loss_ratio_histogram(ax, ratios, title=site.site)
         median, z = paper.loss_ratio.get(site.site, ("", ""))
         beside = f"; {median} % and z = {z} in the paper" if median else ""
         details.append(
-            f"{site.site}: median {test.median:.2g} % (95 % interval {low:.2g} % to "
-            f"{high:.2g} %), signed rank z = {test.z:.1f}, {p_value(test.p)}, n = {test.n}"
+            f"{site.site}: median {test.median:.2g} % "
+            f"({intervals((low, high), of_images, ' %')}), signed rank "
+            f"z = {test.z:.1f}, {p_value(test.p)}, n = {test.n}"
             f"{beside}: {compared(test.z, test.p, 1)}. The ablation of {n_improve} of "
-            f"{len(ratios)} units improves the network; {n_undecided} are undecided, given "
+            f"{len(ratios)} units improves the network, {n_needless} of them with "
+            f"{site.reading.bound}; {n_undecided} are undecided, given "
             "their error."
         )
         found += numbers(
@@ -47,11 +56,13 @@ def figure_2(
                 ("median", "median", test.median, "%", median),
                 ("median_low", "median, 95 % interval over units, lower end", low, "%"),
                 ("median_high", "median, 95 % interval over units, upper end", high, "%"),
+                *over_images_entries("median", of_images, "%"),
                 ("z", "signed-rank z against 0", test.z, "1", z),
                 ("p", "P of the signed rank, two-sided", test.p),
                 ("n", "units in the test", test.n, "units"),
                 ("n_zeros", "live units with exactly 0, left out", test.n_zeros, "units"),
                 ("n_improve", "units whose ablation lowers the loss", n_improve, "units"),
+                ("n_needless", "selective ones among these", n_needless, "units"),
                 ("n_undecided", "units with an effect below its error", n_undecided, "units"),
             ],
         )
@@ -65,7 +76,10 @@ def figure_2(
 
 
 def figure_3(
-    measured: Mapping[str, SiteUnits], folder: Path, paper: Paper
+    measured: Mapping[str, SiteUnits],
+    images: Mapping[str, OverImages],
+    folder: Path,
+    paper: Paper,
 ) -> tuple[list[Number], Drawing]:
     """Selectivity against loss ratio, one dot per live unit."""
     figure, axes = plotting.panels(len(measured), len(NAMES))
@@ -78,9 +92,11 @@ def figure_3(
             plotting.selectivity_scatter(ax, index, ratios, name=name, title=title)
             printed = paper.rho.get(metric, {}).get(site.site, "")
             beside = f"; {printed} in the paper" if printed else ""
+            of_images = images[site.site].rho[metric]
             details.append(
-                f"{name.capitalize()} in {site.site}: {rank.rho:.2f} (95 % interval "
-                f"{rank.low:.2f} to {rank.high:.2f}), {p_value(rank.p)}, n = {rank.n}{beside}: "
+                f"{name.capitalize()} in {site.site}: {rank.rho:.2f} "
+                f"({intervals((rank.low, rank.high), of_images)}), {p_value(rank.p)}, "
+                f"n = {rank.n}{beside}: "
                 f"{compared(rank.rho, rank.p, -1)}."
             )
             found += numbers(
@@ -89,8 +105,9 @@ def figure_3(
                 f"{name} and loss ratio of {site.site}",
                 [
                     ("rho", "Spearman correlation", rank.rho, "1", printed),
-                    ("low", "correlation, 95 % interval, lower end", rank.low),
-                    ("high", "correlation, 95 % interval, upper end", rank.high),
+                    ("low", "correlation, 95 % interval over units, lower end", rank.low),
+                    ("high", "correlation, 95 % interval over units, upper end", rank.high),
+                    *over_images_entries("correlation", of_images),
                     ("p", "P of the correlation, two-sided", rank.p),
                     ("n", "units", rank.n, "units"),
                 ],
@@ -104,7 +121,9 @@ def figure_3(
     return found, Drawing("figure_3", "Figure 3. Selectivity and loss ratio", sentence, details)
 
 
-def figure_4(measured: Mapping[str, SiteUnits], folder: Path) -> tuple[list[Number], Drawing]:
+def figure_4(
+    measured: Mapping[str, SiteUnits], images: Mapping[str, OverImages], folder: Path
+) -> tuple[list[Number], Drawing]:
     """The correlation of figure 3 at every site."""
     figure, axes = plotting.panels(1, width=max(1.0 * len(measured), 4.0), height=3.0)
     found, lines, details, below = [], [], [], []
@@ -127,8 +146,9 @@ def figure_4(measured: Mapping[str, SiteUnits], folder: Path) -> tuple[list[Numb
                 f"{name} and loss ratio of {site}",
                 [
                     ("rho", "Spearman correlation", rank.rho),
-                    ("low", "correlation, 95 % interval, lower end", rank.low),
-                    ("high", "correlation, 95 % interval, upper end", rank.high),
+                    ("low", "correlation, 95 % interval over units, lower end", rank.low),
+                    ("high", "correlation, 95 % interval over units, upper end", rank.high),
+                    *over_images_entries("correlation", images[site].rho[metric]),
                     ("p_bonferroni", f"its P, Bonferroni over {len(measured)} sites", p),
                 ],
             )
@@ -157,7 +177,8 @@ def figure_4(measured: Mapping[str, SiteUnits], folder: Path) -> tuple[list[Numb
     plotting.save(figure, folder / "figure_4")
     sentence = (
         "Spearman correlation of selectivity and loss ratio at every site, with 95 % "
-        "intervals. Negative means that ablating selective units costs less. In the paper it "
+        "intervals over units. Negative means that ablating selective units costs less. In the "
+        "paper it "
         f"is negative in every layer of AlexNet but conv5; here both indices are clearly below "
         f"0 at {n_below} of {len(measured)} sites."
     )

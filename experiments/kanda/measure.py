@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxsel import ablate_units, first_order, metrics, record
+from jaxsel import ablate_units, evaluate, first_order, metrics, record
 from jaxsel.ablation import UnitEffects
 from jaxsel.data import Dataset
 from jaxsel.recording import UnitResponses
@@ -19,9 +19,10 @@ from .reading import DEFAULTS, Reading
 MEANINGS = {
     "site": "where the unit is",
     "unit": "number of the unit at its site, from 0",
-    "csi": "category selectivity index (Kanda et al.), 0 to 1; NaN for a silent unit",
+    "csi": "category selectivity index (Kanda et al.), 0 to 1; NaN for a silent unit, or with "
+    "--silent zero 0",
     "class_selectivity_index": "class selectivity index (Morcos et al.), 0 to 1",
-    "sparseness": "sparseness over images (Vinje and Gallant), 0 to 1; NaN if silent",
+    "sparseness": "sparseness over images (Vinje and Gallant), 0 to 1; if silent as csi",
     "precision": "share of the commonest class among the strongest images, 0 to 1; NaN if "
     "silent",
     "percentage_of_zeros": "percent of the images to which the unit responds 0",
@@ -41,7 +42,10 @@ MEANINGS = {
 
 @dataclass(frozen=True, eq=False)
 class SiteUnits:
-    """The units of one site; arrays have one entry per unit."""
+    """The units of one site; arrays have one entry per unit.
+
+    But for `intact`, the intact network's loss, which has one per image.
+    """
 
     site: str
     responses: UnitResponses
@@ -53,6 +57,7 @@ class SiteUnits:
     precision: np.ndarray
     percentage_of_zeros: np.ndarray
     dead: np.ndarray
+    intact: np.ndarray
     reading: Reading = DEFAULTS
 
     @property
@@ -88,6 +93,8 @@ def measure(
     reading: Reading = DEFAULTS,
     chosen: Mapping[str, np.ndarray] | None = None,
     verify: int = 0,
+    intact: np.ndarray | None = None,
+    pairs: Path | None = None,
     memory: int | None = None,
     resume: Path | None = None,
     progress: Callable[[str, int], Callable[[int], None]],
@@ -101,6 +108,8 @@ def measure(
         reading: of what the paper leaves open.
         chosen: the units of some sites that take part, instead of all.
         verify: so many units of each site are ablated again by brute force in float64.
+        intact: loss of every image, where it is known.
+        pairs: folder for the loss change of every pair of image and unit, where it is wanted.
         memory: bytes that one program may use.
         resume: folder in which ablations go on that were killed.
         progress: called with a description and a total; returns what takes the count.
@@ -115,8 +124,10 @@ def measure(
     )
     # Mean ablation is by the mean of whole maps, whatever their response is.
     means = record(model, dataset, sites) if reading.replacement == "mean" else {}
+    if intact is None:
+        intact = evaluate(model, dataset).loss
     found = {}
-    for site in sites:
+    for number, site in enumerate(sites):
         n_units = len(responses[site].zeros)
         units = (chosen or {}).get(site, np.arange(n_units))
         bar = progress(f"ablating {len(units)} units of {site}", len(units) * len(dataset))
@@ -128,13 +139,14 @@ def measure(
             units=units,
             replacement=replacement[units],
             verify=min(verify, len(units)),
+            per_image=None if pairs is None else pairs / f"{number}.npy",
             memory=memory,
             resume=resume,
             progress=bar,
         )
         shortcut = first_order(model, dataset, site, replacement=replacement).sum(axis=1)
         some = of_units(responses[site], units)
-        found[site] = with_metrics(site, some, effects, shortcut[units], reading)
+        found[site] = with_metrics(site, some, effects, shortcut[units], intact, reading)
     return found
 
 
@@ -149,6 +161,7 @@ def with_metrics(
     responses: UnitResponses,
     effects: UnitEffects,
     shortcut: np.ndarray,
+    intact: np.ndarray,
     reading: Reading = DEFAULTS,
 ) -> SiteUnits:
     """The units of a site with every metric, from recorded responses."""
@@ -170,7 +183,11 @@ def with_metrics(
         "dead": metrics.dead_units(per_image),
     }
     arrays = {name: np.asarray(values) for name, values in by_metric.items()}
-    return SiteUnits(site, responses, effects, shortcut, **arrays, reading=reading)
+    if reading.silent == "zero":
+        arrays |= {name: np.nan_to_num(arrays[name]) for name in ("csi", "sparseness")}
+    return SiteUnits(
+        site, responses, effects, shortcut, **arrays, intact=intact, reading=reading
+    )
 
 
 def unit_table(measured: Mapping[str, SiteUnits]) -> dict[str, np.ndarray | list[str]]:

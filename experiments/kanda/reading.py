@@ -23,6 +23,9 @@ class Reading:
     above: float = 0.5
     """units are selective whose index is above this quantile of a site's; 0.5: the median"""
 
+    silent: Literal["out", "zero"] = "out"
+    """units without any response: left out, or with an index of 0"""
+
     def check(self) -> None:
         """Whether the numbers make sense.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from jaxsel import report
 
+from . import claims
 from .measure import MEANINGS, SiteUnits, unit_table
 from .paper import Paper
 
@@ -20,6 +21,7 @@ def write_result(
     numbers: Sequence[report.Number],
     table: report.Table,
     drawings: Sequence[report.Drawing],
+    told: Sequence[claims.Claim],
     paper: Paper,
 ) -> None:
     """Write what belongs beside the figures.
@@ -33,6 +35,7 @@ def write_result(
         numbers: all of them.
         table: table 1.
         drawings: the figures.
+        told: the paper's claims, and what is found here.
         paper: its numbers for this network.
     """
     environment = report.environment()
@@ -44,13 +47,14 @@ def write_result(
     config = {"settings": settings, **described, **computed, "environment": environment}
     write_json(folder / "config.json", config)
     write_json(folder / "summary.json", {n.key: dataclasses.asdict(n) for n in numbers})
+    write_json(folder / "claims.json", [dataclasses.asdict(one) for one in told])
     report.write_parquet(folder / "units.parquet", unit_table(measured), MEANINGS)
     versions = ", ".join(f"{name} {v}" for name, v in environment["versions"].items())
     report.write_page(
         folder / "report.html",
         title="Selective units, and what a network loses without them",
         introduction=introduction(settings, facts, paper),
-        tables=[table],
+        tables=[claims.table(told), table],
         drawings=drawings,
         figures=folder / "figures",
         numbers=numbers,

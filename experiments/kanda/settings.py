@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ..weights import ImageFlags
+from .figure6 import FRACTIONS
 from .reading import Reading
 
 SPLIT = (0.60, 0.15, 0.25)  # train, validation, test
@@ -45,6 +46,10 @@ class Config(ImageFlags, Reading):
     --table"""
     trials: int = 50
     """lines of figure 6"""
+    keep: int | None = None
+    """units kept in figure 6, by default as many as 1,000 are of the paper's 4,096"""
+    fractions: tuple[float, ...] = FRACTIONS
+    """shares of non-selective units in figure 6, with 0, 0.5 and 1 among them"""
     seed: int = 0
     """of the division of the digits, the training, the bootstrap and figure 6"""
     verify: int = 0
@@ -71,6 +76,15 @@ class Config(ImageFlags, Reading):
             number = getattr(self, name)
             if number is not None and number < 1:
                 raise ValueError(f"{name} must be at least 1; found {number}")
+        if self.keep is not None and self.keep < 2:
+            raise ValueError(f"keep must be at least 2 units; found {self.keep}")
+        if not all(0 <= at <= 1 for at in self.fractions) or not {0, 0.5, 1} <= set(
+            self.fractions
+        ):
+            raise ValueError(
+                "fractions must lie between 0 and 1, with 0, 0.5 and 1 among them; found "
+                + ", ".join(f"{at:g}" for at in self.fractions)
+            )
         if self.verify < 0:
             raise ValueError(f"verify must be 0 or more; found {self.verify}")
         if self.seed < 0:

@@ -39,6 +39,20 @@ def compared(value: float, p: float, paper: int) -> str:
     return "the opposite of the paper's direction"
 
 
+def intervals(units: tuple[float, float], images: tuple[float, float], unit: str = "") -> str:
+    """Both 95 % intervals of a number, and what each is over.
+
+    >>> intervals((0.1, 0.3), (0.15, 0.251), " %")
+    '95 % intervals 0.1 % to 0.3 % over units, 0.15 % to 0.25 % over images'
+    """
+    said = [
+        f"{low:.2g}{unit} to {high:.2g}{unit} over {what}"
+        for what, (low, high) in (("units", units), ("images", images))
+        if math.isfinite(low)
+    ]
+    return f"95 % interval{'s' * (len(said) > 1)} {', '.join(said)}" if said else "no interval"
+
+
 def numbers(figure: str, where: str, about: str, entries: Iterable[tuple]) -> list[Number]:
     """Numbers that belong together.
 

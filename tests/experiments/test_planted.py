@@ -7,13 +7,14 @@ import pytest
 from experiments.kanda import figures2to5
 from experiments.kanda.measure import measure
 from experiments.kanda.paper import NOTHING
+from experiments.kanda.resampled import over_images
 from jaxsel import Dataset, plotting
 
 N_CLASSES, N_EACH, N_UNITS = 6, 5, 60
 SELECTIVE = np.arange(N_UNITS) < N_UNITS // 2
 
 
-def planted(helps, rng):
+def planted(helps, rng, folder):
     """Half of the units respond to one class only, half to all classes, to one a little more.
 
     Each lifts the logit of its class where it `helps`, and of another class where not; the
@@ -39,30 +40,33 @@ def planted(helps, rng):
     images = np.concatenate([responses, pixels], axis=1).astype(np.float32)
     names = tuple(map(str, range(N_CLASSES)))
     silent = lambda text, total: lambda done: None  # noqa: E731
-    return measure(model, Dataset(images, labels, names), ("in",), progress=silent)
+    dataset = Dataset(images, labels, names)
+    return measure(model, dataset, ("in",), pairs=folder, progress=silent)
 
 
 def told(measured, folder):
     """What figures 2, 3 and 5 say: their numbers, and their sentences."""
+    rng = np.random.default_rng(0)
+    images = {"in": over_images(measured["in"], rng)}
     with plotting.look():
         found = [
-            figures2to5.figure_2(measured, folder, np.random.default_rng(0), NOTHING),
-            figures2to5.figure_3(measured, folder, NOTHING),
+            figures2to5.figure_2(measured, images, folder, rng, NOTHING),
+            figures2to5.figure_3(measured, images, folder, NOTHING),
             figures2to5.figure_5(measured["in"], folder, NOTHING),
         ]
     numbers = {number.key: number.value for one, _ in found for number in one}
     return numbers, [drawing.details for _, drawing in found]
 
 
-def test_the_units_are_as_selective_as_they_were_made(rng):
-    units = planted(SELECTIVE, rng)["in"]
+def test_the_units_are_as_selective_as_they_were_made(rng, tmp_path):
+    units = planted(SELECTIVE, rng, tmp_path)["in"]
     np.testing.assert_array_equal(units.selective, SELECTIVE)
     assert (units.csi[SELECTIVE] == 1).all()
     assert units.csi[~SELECTIVE].max() < 0.5
 
 
 def test_selective_units_that_harm_and_others_that_help_come_out_so(rng, tmp_path):
-    measured = planted(~SELECTIVE, rng)
+    measured = planted(~SELECTIVE, rng, tmp_path)
     numbers, (_, of_figure_3, _) = told(measured, tmp_path)
     assert (measured["in"].loss_ratio[SELECTIVE] < 0).all()
     assert (measured["in"].loss_ratio[~SELECTIVE] > 0).mean() > 0.9
@@ -73,7 +77,7 @@ def test_selective_units_that_harm_and_others_that_help_come_out_so(rng, tmp_pat
 
 
 def test_the_flipped_plant_flips_the_report(rng, tmp_path):
-    measured = planted(SELECTIVE, rng)
+    measured = planted(SELECTIVE, rng, tmp_path)
     numbers, (_, of_figure_3, _) = told(measured, tmp_path)
     assert (measured["in"].loss_ratio[SELECTIVE] > 0).all()
     assert numbers["figure_3.in.csi.low"] > 0.5
@@ -88,6 +92,6 @@ def test_no_relation_gives_an_interval_that_covers_zero(seed, tmp_path):
     """Who helps is drawn, as many of either kind."""
     rng = np.random.default_rng(seed)
     helps = np.concatenate([rng.permutation(30) < 15, rng.permutation(30) < 15])
-    numbers, (_, of_figure_3, _) = told(planted(helps, rng), tmp_path)
+    numbers, (_, of_figure_3, _) = told(planted(helps, rng, tmp_path), tmp_path)
     assert numbers["figure_3.in.csi.low"] < 0 < numbers["figure_3.in.csi.high"]
     assert "no effect at the paper's threshold" in of_figure_3[0]

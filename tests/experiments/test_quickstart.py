@@ -36,7 +36,7 @@ def files(folder):
 
 
 def test_the_folder_holds_what_is_promised(result):
-    expected = {"config.json", "units.parquet", "summary.json", "report.html"}
+    expected = {"config.json", "units.parquet", "summary.json", "report.html", "claims.json"}
     expected |= {f"figures/{name}.{kind}" for name in FIGURES for kind in ("svg", "png")}
     assert files(result).keys() == expected
 
