@@ -16,11 +16,14 @@ from jaxsel.report import Drawing, Number
 from .. import cli, plan
 from . import claims, figure1, figure6, figures2to5
 from .analysed import Analysed, Progress, analysed, long_run
+from .controls import controls
 from .measure import SiteUnits
+from .multiverse import multiverse
+from .multiverse_page import multiverse_page
 from .network import found_network
 from .paper import NOTHING, PAPERS, Paper
 from .planned import planned
-from .result import write_result
+from .result import depends_on, write_numbers, write_result
 from .settings import TRAINED, Config
 from .table1 import table_1
 
@@ -81,7 +84,17 @@ def analyse(
         settings.pop(name)
     facts["accuracy"] = found.evaluation.accuracy()
     facts["n_analysed"] = len(found.images)
-    write_result(folder, settings, facts, found.measured, numbers, table, drawings, told, paper)
+    rows = depends_on(settings, found.measured)
+    write_result(
+        folder, settings, facts, found.measured, numbers, table, drawings, told, paper, rows
+    )
+    if config.controls:
+        of_controls, told_too = controls(config, found, facts, folder, rows, progress)
+        numbers, told = [*numbers, *of_controls], [*told, *told_too]
+    if config.multiverse:
+        every = multiverse(config, found, progress)
+        numbers = [*numbers, *multiverse_page(every, len(test), folder, rows)]
+    write_numbers(folder, numbers, told)
     shutil.rmtree(pairs)
     return found.measured
 

@@ -107,15 +107,17 @@ def claims(
     ]
 
 
-def table(found: Sequence[Claim]) -> Table:
-    """For the page."""
+def table(
+    found: Sequence[Claim], title: str = "What the paper claims, and what is found here"
+) -> Table:
+    """For a page."""
     counts = ", ".join(
         f"{sum(one.verdict == kind for one in found)} {word}"
         for kind, word in ((HOLDS, "hold"), (DOES_NOT, "do not"), (CANNOT, "cannot be told"))
     )
     rows = [[one.claim, one.figure, one.where, one.verdict, one.why] for one in found]
     return Table(
-        "What the paper claims, and what is found here",
+        title,
         ["claim", "figure", "site", "here", "because"],
         rows,
         f"Of {len(found)}, {counts}. A claim holds where P < 0.01 over units in the paper's "

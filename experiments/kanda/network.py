@@ -8,7 +8,7 @@ import rich.progress
 
 from jaxsel import data, models
 from jaxsel.data import Dataset
-from jaxsel.training import fit
+from jaxsel.training import Fit, fit
 from ports.download import file_sha256
 
 from ..weights import described, network_and_images
@@ -39,22 +39,29 @@ def divided(config: Config) -> list[Dataset]:
     return data.stratified(images, SPLIT, config.seed)
 
 
-def trained(config: Config, progress) -> tuple[Any, Dataset, dict[str, Any]]:
-    """A network trained on the digits, its test images, and how it came about."""
-    train, validation, test = divided(config)
-    model = models.build(TRAINED, seed=config.seed)
-    sites_in_focus(config, model)  # before the work, not after it
-    bar = progress("training", MOST_EPOCHS)
+def trained_on_digits(
+    train: Dataset, validation: Dataset, seed: int, progress, what: str = "training"
+) -> Fit:
+    """A new network, trained until it is right often enough."""
+    bar = progress(what, MOST_EPOCHS)
     result = fit(
-        model,
+        models.build(TRAINED, seed=seed),
         train,
         validation,
-        rng=np.random.default_rng(config.seed),
+        rng=np.random.default_rng(seed),
         stop_at=STOP_AT,
         max_epochs=MOST_EPOCHS,
         progress=lambda epoch, accuracy: bar(epoch),
     )
     bar(MOST_EPOCHS)
+    return result
+
+
+def trained(config: Config, progress) -> tuple[Any, Dataset, dict[str, Any]]:
+    """A network trained on the digits, its test images, and how it came about."""
+    train, validation, test = divided(config)
+    sites_in_focus(config, models.outline(TRAINED, {}))  # before the work, not after it
+    result = trained_on_digits(train, validation, config.seed, progress)
     n_epochs, accuracy = len(result.validation_accuracy), result.validation_accuracy[-1]
     n_images = len(train) + len(validation) + len(test)
     reached = "first reached" if accuracy >= STOP_AT else "had still not reached"

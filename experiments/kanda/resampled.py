@@ -5,7 +5,7 @@ general is uncertain because of the images. They are drawn anew within each clas
 and every index and loss ratio computed again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,30 +81,42 @@ def drawn(
     units: SiteUnits, rng: np.random.Generator, n_draws: int
 ) -> Iterator[dict[str, Float[np.ndarray, " units"]]]:
     """Index and loss ratio of every unit on images drawn anew; nothing with single images."""
-    responses, pairs = units.responses.per_image, units.effects.per_image
-    labels, counts = units.responses.labels, units.responses.class_counts
-    assert responses is not None
-    assert pairs is not None
-    present = counts > 0
-    if counts[present].min() < 2:
+    counts = units.responses.class_counts
+    if counts[counts > 0].min() < 2:
         return
-    responses = np.asarray(responses, np.float64)
-    squares, pairs = np.square(responses), np.asarray(pairs, np.float64)
-    shape = (len(counts), len(labels))
+    of_images = by_times(units)
     for _ in range(n_draws):
-        times = times_drawn(labels, rng).astype(np.float64)
-        by_class = scipy.sparse.csr_matrix((times, (labels, np.arange(len(labels)))), shape)
-        sums = by_class @ responses
-        means = sums[present] / counts[present][:, None]
-        csi = np.asarray(metrics.category_selectivity_index(means))
-        sparseness = metrics.sparseness_from_sums(
-            sums.sum(axis=0), times @ squares, len(labels)
-        )
-        ratio = 100 * (times @ pairs) / (times @ units.intact)
-        both = {"csi": csi, "sparseness": np.asarray(sparseness)}
+        yield of_images(times_drawn(units.responses.labels, rng))
+
+
+def by_times(
+    units: SiteUnits,
+) -> Callable[[Int[np.ndarray, " images"]], dict[str, Float[np.ndarray, " units"]]]:
+    """A function from how often each image counts to index and loss ratio of every unit."""
+    labels, n_classes = units.responses.labels, len(units.responses.class_counts)
+    assert units.responses.per_image is not None
+    assert units.effects.per_image is not None
+    responses = np.asarray(units.responses.per_image, np.float64)
+    squares, pairs = np.square(responses), np.asarray(units.effects.per_image, np.float64)
+
+    def of_images(times: Int[np.ndarray, " images"]) -> dict[str, np.ndarray]:
+        counts = np.bincount(labels, times, n_classes)
+        entries = (times.astype(np.float64), (labels, np.arange(len(labels))))
+        sums = scipy.sparse.csr_matrix(entries, (n_classes, len(labels))) @ responses
+        means = sums[counts > 0] / counts[counts > 0][:, None]
+        total = int(times.sum())
+        both = {
+            "csi": metrics.category_selectivity_index(means),
+            "sparseness": metrics.sparseness_from_sums(
+                sums.sum(axis=0), times @ squares, total
+            ),
+        }
+        found = {name: np.asarray(index, np.float64) for name, index in both.items()}
         if units.reading.silent == "zero":
-            both = {name: np.nan_to_num(index) for name, index in both.items()}
-        yield {**both, "loss_ratio": ratio}
+            found = {name: np.nan_to_num(index) for name, index in found.items()}
+        return {**found, "loss_ratio": 100 * (times @ pairs) / (times @ units.intact)}
+
+    return of_images
 
 
 def times_drawn(

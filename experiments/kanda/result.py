@@ -23,6 +23,7 @@ def write_result(
     drawings: Sequence[report.Drawing],
     told: Sequence[claims.Claim],
     paper: Paper,
+    rows: Sequence[tuple[str, str]],
 ) -> None:
     """Write what belongs beside the figures.
 
@@ -37,19 +38,12 @@ def write_result(
         drawings: the figures.
         told: the paper's claims, and what is found here.
         paper: its numbers for this network.
+        rows: what the result depends on, for the end of the page.
     """
-    environment = report.environment()
-    computed = {
-        "engine": sorted({units.effects.engine for units in measured.values()}),
-        "precision": sorted({units.effects.precision for units in measured.values()}),
-    }
     described = {key: value for key, value in facts.items() if key != "introduction"}
-    config = {"settings": settings, **described, **computed, "environment": environment}
-    write_json(folder / "config.json", config)
-    write_json(folder / "summary.json", {n.key: dataclasses.asdict(n) for n in numbers})
-    write_json(folder / "claims.json", [dataclasses.asdict(one) for one in told])
+    config = {"settings": settings, **described, **computed(measured)}
+    write_json(folder / "config.json", config | {"environment": report.environment()})
     report.write_parquet(folder / "units.parquet", unit_table(measured), MEANINGS)
-    versions = ", ".join(f"{name} {v}" for name, v in environment["versions"].items())
     report.write_page(
         folder / "report.html",
         title="Selective units, and what a network loses without them",
@@ -63,14 +57,39 @@ def write_result(
             if paper.network
             else "The paper's values are of other networks, and stand nowhere."
         ),
-        settings=[
-            *((name, "by default" if v is None else str(v)) for name, v in settings.items()),
-            *((name, ", ".join(values)) for name, values in computed.items()),
-            ("device", environment["device"]),
-            ("versions", f"Python {environment['python']}, {versions}"),
-            ("commit", environment["git_commit"] or "not run from a checkout"),
-        ],
+        settings=rows,
     )
+
+
+def write_numbers(
+    folder: Path, numbers: Sequence[report.Number], told: Sequence[claims.Claim]
+) -> None:
+    """Write `summary.json` and `claims.json`, of all pages."""
+    write_json(folder / "summary.json", {n.key: dataclasses.asdict(n) for n in numbers})
+    write_json(folder / "claims.json", [dataclasses.asdict(one) for one in told])
+
+
+def computed(measured: Mapping[str, SiteUnits]) -> dict[str, list[str]]:
+    """How the effects were computed."""
+    return {
+        "engine": sorted({units.effects.engine for units in measured.values()}),
+        "precision": sorted({units.effects.precision for units in measured.values()}),
+    }
+
+
+def depends_on(
+    settings: Mapping[str, Any], measured: Mapping[str, SiteUnits]
+) -> list[tuple[str, str]]:
+    """Name and value of what a result depends on, for the end of a page."""
+    environment = report.environment()
+    versions = ", ".join(f"{name} {v}" for name, v in environment["versions"].items())
+    return [
+        *((name, "by default" if v is None else str(v)) for name, v in settings.items()),
+        *((name, ", ".join(values)) for name, values in computed(measured).items()),
+        ("device", environment["device"]),
+        ("versions", f"Python {environment['python']}, {versions}"),
+        ("commit", environment["git_commit"] or "not run from a checkout"),
+    ]
 
 
 def introduction(

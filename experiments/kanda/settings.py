@@ -55,6 +55,15 @@ class Config(ImageFlags, Reading):
     verify: int = 0
     """so many units of each site are ablated again by brute force in float64, and the worst
     error is printed"""
+    controls: bool = True
+    """whether the page of controls is made: activity held constant, cross-validation, shuffled
+    labels, other images, an untrained network"""
+    networks: int = 1
+    """preset digits: so many networks are trained, and controls compare them"""
+    replicates: tuple[Path, ...] = ()
+    """checkpoints of further networks of the same kind, which controls compare"""
+    multiverse: bool = False
+    """also repeat the claims for every combination of the readings"""
     out: Path | None = None
     """folder of the results, by default a new one in results/"""
     plan: bool = False
@@ -72,7 +81,7 @@ class Config(ImageFlags, Reading):
             ValueError: one that does not.
         """
         super().check()
-        for name in ("trials", "n_best", "channels_per_site", "rehearse"):
+        for name in ("trials", "n_best", "channels_per_site", "rehearse", "networks"):
             number = getattr(self, name)
             if number is not None and number < 1:
                 raise ValueError(f"{name} must be at least 1; found {number}")
@@ -91,6 +100,10 @@ class Config(ImageFlags, Reading):
             raise ValueError(f"the seed must be 0 or more; found {self.seed}")
         if self.memory is not None and not self.memory > 0:
             raise ValueError(f"memory must be more than 0 GiB; found {self.memory}")
+        if self.networks > 1 and (self.preset != "digits" or self.weights is not None):
+            raise ValueError(
+                "--networks trains on the digits: name checkpoints with --replicates instead"
+            )
         if self.rehearse is not None and (self.weights or self.data != "digits"):
             raise ValueError("--rehearse makes weights and images: leave out --weights, --data")
         if self.preset != "digits" and self.weights is None and self.rehearse is None:

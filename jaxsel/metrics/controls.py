@@ -6,7 +6,7 @@ makes it larger than 0.
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from .class_means import class_means
 from .csi import category_selectivity_index
@@ -72,7 +72,7 @@ def cross_validated_csi(
 
     apart = np.zeros(len(units))
     for _ in range(n_splits):
-        half = _half(labels, rng)
+        half = half_of_each_class(labels, rng)
         means = [means_of(half), means_of(~half)]
         for choosing, measuring in (means, means[::-1]):
             best = measuring[choosing.argmax(axis=0), units]
@@ -119,8 +119,15 @@ def shuffled_csi(
     return np.stack(found)
 
 
-def _half(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Half of the images of each class; of an odd number, the odd one falls to either."""
+def half_of_each_class(
+    labels: Int[np.ndarray, " images"], rng: np.random.Generator
+) -> Bool[np.ndarray, " images"]:
+    """Half of the images of each class; of an odd number, the odd one falls to either.
+
+    >>> half = half_of_each_class(np.array([0, 0, 1, 1]), np.random.default_rng(0))
+    >>> half[:2].sum(), half[2:].sum()
+    (np.int64(1), np.int64(1))
+    """
     chosen = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == label))

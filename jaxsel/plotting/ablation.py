@@ -119,6 +119,76 @@ def correlations_by_site(
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
+def correlations_by_row(
+    axes: Axes,
+    rows: Sequence[str],
+    correlations: Sequence[tuple[str, Float[np.ndarray, "rows 3"]]],
+    *,
+    title: str,
+) -> None:
+    """Correlations under several conditions, one row each, with intervals.
+
+    Args:
+        axes: where to draw.
+        rows: what each row is, from the top.
+        correlations: name of a series, and for each row rho and the ends of its interval; NaN
+            where there is none. At most two series.
+        title: of the panel.
+    """
+    looks = [
+        {"color": VERMILLION, "marker": "o", "markerfacecolor": "white"},
+        {"color": BLUE, "marker": "*", "markersize": 8},
+    ]
+    axes.axvline(0, color=GREY, ls=":")
+    for place, ((name, values), drawn) in enumerate(zip(correlations, looks, strict=False)):
+        y = np.arange(len(rows)) + 0.24 * place - 0.12 * (len(correlations) - 1)
+        rho, low, high = values.T
+        bars = np.where(np.isfinite([low, high]), [rho - low, high - rho], 0)
+        axes.errorbar(rho, y, xerr=bars, label=name, capsize=2, elinewidth=0.8, ls="", **drawn)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set(
+        xlabel="Spearman correlation (-1 to 1)",
+        xlim=(-1, 1),
+        ylim=(len(rows) - 0.5, -0.5),
+        title=title,
+    )
+    axes.label_outer()
+
+
+def share_grid(
+    axes: Axes,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    shares: Float[np.ndarray, "rows columns"],
+    *,
+    starts: Sequence[int] = (),
+    name: str,
+) -> None:
+    """Shares as a grid of percentages, shaded.
+
+    Args:
+        axes: where to draw.
+        rows: names, from the top.
+        columns: names, from the left.
+        shares: 0 to 1; NaN is left empty.
+        starts: columns that a line sets apart from those before.
+        name: of the share, with its unit.
+    """
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (row, column), share in np.ndenumerate(shares):
+        if np.isfinite(share):
+            colour = "white" if share > 0.6 else "black"
+            text = f"{100 * share:.0f}"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+    for start in starts:
+        axes.axvline(start - 0.5, color="white", lw=3)
+    axes.set_xticks(range(len(columns)), list(columns), fontsize=8)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set(xlabel=name)
+
+
 def loss_ratio_box(axes: Axes, loss_ratio: Float[np.ndarray, " units"], *, title: str) -> None:
     """Quartiles of what ablation does to some categories (one half of figure 5).
 

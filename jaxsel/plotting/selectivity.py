@@ -51,7 +51,7 @@ def index_histogram(
 
 
 def boxes_by_site(
-    axes: Axes, values: Mapping[str, Float[np.ndarray, " _"]], *, name: str
+    axes: Axes, values: Mapping[str, Float[np.ndarray, " _"]], *, name: str, by: str = "site"
 ) -> None:
     """Quartiles of an index at every site, whiskers to 1.5 times their range (figure 1D).
 
@@ -59,6 +59,7 @@ def boxes_by_site(
         axes: where to draw.
         values: one index per unit by site, in network order, without NaN.
         name: of the index.
+        by: what tells the boxes apart, where it is not the site.
     """
     axes.boxplot(
         list(values.values()),
@@ -66,4 +67,4 @@ def boxes_by_site(
         **BOXES,
     )
     axes.set_xticks(range(1, len(values) + 1), list(values))
-    axes.set(xlabel="site", ylabel=f"{name} (0 to 1)", ylim=(-0.02, 1.02))
+    axes.set(xlabel=by, ylabel=f"{name} (0 to 1)", ylim=(-0.02, 1.02))

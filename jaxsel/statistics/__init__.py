@@ -7,6 +7,7 @@ through an analysis.
 
 from .bootstrap import bootstrap_interval as bootstrap_interval
 from .correlation import Correlation as Correlation
+from .correlation import of_rho as of_rho
 from .correlation import partial_spearman as partial_spearman
 from .correlation import spearman as spearman
 from .ranks import RankSum as RankSum

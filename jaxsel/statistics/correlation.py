@@ -119,7 +119,28 @@ def partial_spearman(
     if (size <= ROUNDING * whole).any():
         return nothing
     rho = float(np.clip(left[:, 0] @ left[:, 1] / np.sqrt(size.prod()), -1, 1))
+    return of_rho(rho, n, k, level=level)
+
+
+def of_rho(rho: float, n: int, k: int = 0, *, level: float = 0.95) -> Correlation:
+    """The interval and the test of a rank correlation that is known.
+
+    Args:
+        rho: the correlation; NaN for none.
+        n: pairs.
+        k: variables that were held constant.
+        level: of the interval.
+
+    Returns:
+        As `spearman` or, with variables held constant, `partial_spearman` would say.
+
+    >>> known = spearman(np.array([1.0, 2, 3, 4, 5]), np.array([1.0, 2, 3, 5, 4]))
+    >>> of_rho(known.rho, 5) == known
+    True
+    """
     freedom = n - 2 - k
+    if np.isnan(rho) or freedom < 1:
+        return Correlation(np.nan, np.nan, np.nan, np.nan, n)
     t = np.inf if abs(rho) == 1 else abs(rho) * np.sqrt(freedom / (1 - rho**2))
     p = float(2 * scipy.stats.t.sf(t, freedom))
     return Correlation(rho, *_fisher(rho, n - 3 - k, level), p, n)

@@ -1,0 +1,263 @@
+"""The claims once more for every combination of what the paper leaves open."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from jaxsel import ablate_units, mixture_curve, record, statistics
+from jaxsel.ablation import default_keep, related_loss_ratios
+from jaxsel.data import Dataset
+from jaxsel.forward import REDUCTIONS
+
+from .analysed import Analysed, Progress, long_run
+from .claims import CANNOT, DOES_NOT, HOLDS, together, verdict
+from .figures2to5 import FEWEST
+from .measure import SiteUnits, with_metrics
+from .reading import SHORT, Reading
+from .settings import Config
+
+# Of more test images, all are not one of the ways.
+MOST_IMAGES = 10_000
+THRESHOLDS = (0.25, 0.5, 0.75)
+MIXED, TRIALS = (0.0, 0.5, 1.0), 20
+CLAIMS = {
+    "costs": "taking away a unit costs the network, as a rule",
+    "correlation": "the more selective a unit, the less its ablation costs",
+    "needless": "taking away some of the selective units improves the network",
+    "category": "selective units that harm serve their own category at the cost of the others",
+    "mixture": "half selective and half others do better than either kind alone",
+}
+POOLS = ("reduce", "index", "above")  # that say which units are selective
+# What each claim depends on.
+OPTIONS = {
+    "costs": ("selection", "replacement", "measure"),
+    "correlation": ("selection", "reduce", "index", "replacement", "measure"),
+    "needless": ("selection", "reduce", "index", "above", "replacement", "measure"),
+    "category": ("selection", "reduce", "index", "above", "replacement", "measure"),
+    "mixture": ("selection", "reduce", "index", "above", "measure"),
+}
+
+
+@dataclass(frozen=True)
+class Universe:
+    """One claim under one combination of readings; an option it does not depend on is empty.
+
+    Attributes:
+        claim: key of `CLAIMS`.
+        site: where the units are.
+        selection: `all` images or the `best`.
+        reduce: response of a map; empty where there are none.
+        index: that units are selective by.
+        above: quantile that they are above.
+        replacement: `zero` or `mean`.
+        measure: `loss` or `accuracy`.
+        verdict: as of a claim.
+    """
+
+    claim: str
+    site: str
+    selection: str
+    reduce: str
+    index: str
+    above: str
+    replacement: str
+    measure: str
+    verdict: str
+
+
+def multiverse(config: Config, found: Analysed, progress: Progress) -> list[Universe]:
+    """Every claim in every universe that is affordable.
+
+    Args:
+        config: what is asked for.
+        found: the analysis.
+        progress: called with a description and a total; returns what takes the count.
+    """
+    every: list[Universe] = []
+    for selection, images, intact in selections(found):
+        for site in found.focus:
+            every += of_site(config, found, selection, images, intact, site, progress)
+    return every
+
+
+def selections(found: Analysed) -> Iterator[tuple[str, Dataset, np.ndarray]]:
+    """Images, and the intact loss of each, by how they were chosen."""
+    rows = {"best": np.sort(found.best)}
+    if len(found.test) <= MOST_IMAGES:
+        rows["all"] = np.arange(len(found.test))
+    for name, chosen in rows.items():
+        yield name, found.test.take(chosen), found.evaluation.loss[chosen]
+
+
+@dataclass(frozen=True)
+class Site:
+    """The units of a site on some images, by reduction and replacement.
+
+    Attributes:
+        units: by both.
+        reductions: those that differ.
+    """
+
+    units: Mapping[tuple[str, str], SiteUnits]
+    reductions: tuple[str, ...]
+
+    def read(self, reading: Reading) -> SiteUnits:
+        """The units as they are read."""
+        return replace(self.units[reading.reduce, reading.replacement], reading=reading)
+
+
+def of_site(
+    config: Config,
+    found: Analysed,
+    selection: str,
+    images: Dataset,
+    intact: np.ndarray,
+    name: str,
+    progress: Progress,
+) -> list[Universe]:
+    """All universes of one selection of images and one site."""
+    told = long_run(config, progress)
+    del told["progress"]
+
+    def bar(what: str, pairs: int) -> Callable[[int], None]:
+        return progress(f"multiverse, {selection} images: {what} {name}", len(images) * pairs)
+
+    recorded = {
+        reduce: record(found.model, images, (name,), reduce=reduce, keep_responses=True)[name]
+        for reduce in REDUCTIONS
+    }
+    means = recorded["mean"].sums / len(images)
+    effects = {
+        replacement: ablate_units(
+            found.model,
+            images,
+            name,
+            replacement=value,
+            progress=bar(f"ablating by {replacement}", len(means)),
+            **told,
+        )
+        for replacement, value in (("zero", 0.0), ("mean", means))
+    }
+    responses = [np.asarray(one.per_image) for one in recorded.values()]
+    maps = any((one != responses[0]).any() for one in responses)
+    none, reading = np.zeros(len(means)), config.reading()
+    units = {
+        (reduce, replacement): with_metrics(name, of_way, effect, none, intact, reading)
+        for reduce, of_way in recorded.items()
+        for replacement, effect in effects.items()
+    }
+    site = Site(units, REDUCTIONS if maps else REDUCTIONS[:1])
+    rng, curves = np.random.default_rng([config.seed, 8]), {}
+    for way in itertools.product(site.reductions, SHORT, THRESHOLDS):
+        read = site.read(replace(reading, **dict(zip(POOLS, way, strict=True))))
+        pairs = bar("mixing units of", TRIALS * len(MIXED))
+        curves[way] = mixtures(found.model, images, read, rng, pairs, told)
+    return list(judged(site, reading, selection, curves))
+
+
+def judged(
+    site: Site,
+    reading: Reading,
+    selection: str,
+    curves: Mapping[tuple[str, str, float], Mapping[str, str]],
+) -> Iterator[Universe]:
+    """Every claim in every universe."""
+    ways: dict[str, tuple] = {
+        "reduce": site.reductions,
+        "index": tuple(SHORT),
+        "above": THRESHOLDS,
+        "replacement": ("zero", "mean"),
+        "measure": ("loss", "accuracy"),
+    }
+    for claim, options in OPTIONS.items():
+        asked = {name: ways[name] if name in options else ways[name][:1] for name in ways}
+        for way in itertools.product(*asked.values()):
+            chosen = dict(zip(asked, way, strict=True))
+            measure = chosen.pop("measure")
+            units = site.read(replace(reading, **chosen))
+            if claim == "mixture":
+                said = curves[tuple(chosen[name] for name in POOLS)][measure]
+            else:
+                said = TESTS[claim](units, measure)
+            told = {name: str(chosen[name]) if name in options else "" for name in chosen}
+            if len(site.reductions) == 1:
+                told["reduce"] = ""
+            yield Universe(claim, units.site, selection, **told, measure=measure, verdict=said)
+
+
+def lost(units: SiteUnits, measure: str) -> np.ndarray:
+    """What each unit's ablation costs, above 0 where the network does worse: percent."""
+    if measure == "loss":
+        return units.loss_ratio
+    n_images = units.effects.baseline.images.sum()
+    return -100 * units.effects.top1_change.sum(axis=1) / n_images
+
+
+def costs(units: SiteUnits, measure: str) -> str:
+    """Figure 2."""
+    test = statistics.signed_rank(lost(units, measure)[units.live])
+    return verdict(test.z, test.p, 1)
+
+
+def correlation(units: SiteUnits, measure: str) -> str:
+    """Figure 3."""
+    index = getattr(units, units.reading.index)[units.live]
+    rank = statistics.spearman(index, lost(units, measure)[units.live])
+    return verdict(rank.rho, rank.p, -1)
+
+
+def needless(units: SiteUnits, measure: str) -> str:
+    """Some selective units harm: by more than the error of their effect."""
+    if measure == "loss":
+        harm = np.array(units.effects.verdict()) == "improves"
+    else:
+        harm = lost(units, measure) < 0
+    return HOLDS if (harm & units.selective).any() else DOES_NOT
+
+
+def category(units: SiteUnits, measure: str) -> str:
+    """Figure 5."""
+    chosen = units.selective & (lost(units, measure) < 0)
+    if chosen.sum() < FEWEST:
+        return CANNOT
+    if measure == "loss":
+        related, others = related_loss_ratios(units.effects, units.best_class)
+    else:
+        change = -units.effects.top1_change
+        related = change[np.arange(len(change)), units.best_class].astype(np.float64)
+        others = change.sum(axis=1) - related
+    own, rest = (statistics.signed_rank(one[chosen]) for one in (related, others))
+    return together([verdict(own.z, own.p, 1), verdict(rest.z, rest.p, -1)])
+
+
+TESTS: Mapping[str, Callable[[SiteUnits, str], str]] = {
+    "costs": costs,
+    "correlation": correlation,
+    "needless": needless,
+    "category": category,
+}
+
+
+def mixtures(model, images, units, rng, progress, told) -> dict[str, str]:
+    """Figure 6, by loss and by accuracy."""
+    others = units.live & ~units.selective
+    if (keep := default_keep(units.selective, others)) < 2:
+        return {"loss": CANNOT, "accuracy": CANNOT}
+    settings = {"rng": rng, "keep": keep, "fractions": MIXED, "trials": TRIALS, "k": 1}
+    curve = mixture_curve(
+        model,
+        images,
+        units.site,
+        units.selective,
+        others,
+        progress=progress,
+        **settings,
+        **told,
+    )
+    said = {}
+    for measure, good in (("loss", -curve.loss_ratio), ("accuracy", curve.accuracy)):
+        tests = [statistics.signed_rank(good[:, 1] - good[:, end]) for end in (0, 2)]
+        said[measure] = together([verdict(test.z, test.p, 1) for test in tests])
+    return said
