@@ -50,11 +50,11 @@ def of_controls(
         (untrained,) = (one for one in listed if one.key == "untrained")
         for index in NAMES:
             trained, before = of_site.correlation(index), untrained.ranks[site][index]
-            told.append(_more_than_untrained(trained, before, index, site))
+            told.append(more_than_untrained(trained, before, index, site))
     return told
 
 
-def _more_than_untrained(
+def more_than_untrained(
     trained: Correlation, before: Correlation, index: str, site: str
 ) -> Claim:
     """Whether training makes the correlation: a test of two independent correlations."""

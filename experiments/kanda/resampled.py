@@ -8,6 +8,7 @@ and every index and loss ratio computed again.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import jax
 import numpy as np
 import scipy.sparse
 import scipy.stats
@@ -19,6 +20,8 @@ from .measure import SiteUnits
 from .reading import NAMES
 
 N_DRAWS = 200
+CSI = jax.jit(metrics.category_selectivity_index)  # many times
+SPARSENESS = jax.jit(metrics.sparseness_from_sums, static_argnums=2)
 WIDE = float(scipy.stats.norm.ppf(0.975))  # of a 95 % interval, in standard deviations
 Interval = tuple[float, float]
 
@@ -104,13 +107,8 @@ def by_times(
         entries = (times.astype(np.float64), (labels, np.arange(len(labels))))
         sums = scipy.sparse.csr_matrix(entries, (n_classes, len(labels))) @ responses
         means = sums[counts > 0] / counts[counts > 0][:, None]
-        total = int(times.sum())
-        both = {
-            "csi": metrics.category_selectivity_index(means),
-            "sparseness": metrics.sparseness_from_sums(
-                sums.sum(axis=0), times @ squares, total
-            ),
-        }
+        totals = sums.sum(axis=0), times @ squares, int(times.sum())
+        both = {"csi": CSI(means), "sparseness": SPARSENESS(*totals)}
         found = {name: np.asarray(index, np.float64) for name, index in both.items()}
         if units.reading.silent == "zero":
             found = {name: np.nan_to_num(index) for name, index in found.items()}
@@ -123,11 +121,11 @@ def times_drawn(
     labels: Int[np.ndarray, " images"], rng: np.random.Generator
 ) -> Int[np.ndarray, " images"]:
     """How often each image is drawn, when each class gets as many as it has."""
-    times = np.zeros(len(labels), np.int64)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        np.add.at(times, rng.choice(members, len(members)), 1)
-    return times
+    by_class = np.argsort(labels, kind="stable")
+    counts = np.bincount(labels)
+    starts, n = np.cumsum(counts) - counts, len(labels)
+    drawn = starts[labels] + (rng.random(n) * counts[labels]).astype(np.int64)
+    return np.bincount(by_class[drawn], minlength=n)
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:

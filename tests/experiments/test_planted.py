@@ -4,13 +4,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.kanda import figures2to5
+from experiments.kanda import claims, figures2to5
 from experiments.kanda.measure import measure
 from experiments.kanda.paper import NOTHING
+from experiments.kanda.reading import DEFAULTS
 from experiments.kanda.resampled import over_images
 from jaxsel import Dataset, plotting
 
 N_CLASSES, N_EACH, N_UNITS = 6, 5, 60
+CORRELATION = "the more selective a unit (CSI), the less its ablation costs"
+NEEDLESS = "taking away some of the selective units improves the network"
 SELECTIVE = np.arange(N_UNITS) < N_UNITS // 2
 
 
@@ -45,7 +48,7 @@ def planted(helps, rng, folder):
 
 
 def told(measured, folder):
-    """What figures 2, 3 and 5 say: their numbers, and their sentences."""
+    """What figures 2, 3 and 5 say: their numbers, their sentences, and the claims."""
     rng = np.random.default_rng(0)
     images = {"in": over_images(measured["in"], rng)}
     with plotting.look():
@@ -54,8 +57,11 @@ def told(measured, folder):
             figures2to5.figure_3(measured, images, folder, NOTHING),
             figures2to5.figure_5(measured["in"], folder, NOTHING),
         ]
-    numbers = {number.key: number.value for one, _ in found for number in one}
-    return numbers, [drawing.details for _, drawing in found]
+    numbers = [number for one, _ in found for number in one]
+    said = claims.claims(numbers, ["in"], ["in"], DEFAULTS)
+    verdicts = {one.claim: one.verdict for one in said}
+    by_key = {number.key: number.value for number in numbers}
+    return by_key, [drawing.details for _, drawing in found], verdicts
 
 
 def test_the_units_are_as_selective_as_they_were_made(rng, tmp_path):
@@ -67,22 +73,24 @@ def test_the_units_are_as_selective_as_they_were_made(rng, tmp_path):
 
 def test_selective_units_that_harm_and_others_that_help_come_out_so(rng, tmp_path):
     measured = planted(~SELECTIVE, rng, tmp_path)
-    numbers, (_, of_figure_3, _) = told(measured, tmp_path)
+    numbers, (_, of_figure_3, _), verdicts = told(measured, tmp_path)
     assert (measured["in"].loss_ratio[SELECTIVE] < 0).all()
     assert (measured["in"].loss_ratio[~SELECTIVE] > 0).mean() > 0.9
     assert numbers["figure_3.in.csi.high"] < -0.5
     assert numbers["figure_2.in.n_improve"] >= SELECTIVE.sum()
     assert numbers["figure_5.n"] == SELECTIVE.sum()
     assert "the same direction as in the paper" in of_figure_3[0]
+    assert verdicts[CORRELATION] == verdicts[NEEDLESS] == claims.HOLDS
 
 
 def test_the_flipped_plant_flips_the_report(rng, tmp_path):
     measured = planted(SELECTIVE, rng, tmp_path)
-    numbers, (_, of_figure_3, _) = told(measured, tmp_path)
+    numbers, (_, of_figure_3, _), verdicts = told(measured, tmp_path)
     assert (measured["in"].loss_ratio[SELECTIVE] > 0).all()
     assert numbers["figure_3.in.csi.low"] > 0.5
     assert numbers["figure_5.n"] == 0
     assert "the opposite of the paper's direction" in of_figure_3[0]
+    assert verdicts[CORRELATION] == verdicts[NEEDLESS] == claims.DOES_NOT
 
 
 @pytest.mark.parametrize(
@@ -92,6 +100,7 @@ def test_no_relation_gives_an_interval_that_covers_zero(seed, tmp_path):
     """Who helps is drawn, as many of either kind."""
     rng = np.random.default_rng(seed)
     helps = np.concatenate([rng.permutation(30) < 15, rng.permutation(30) < 15])
-    numbers, (_, of_figure_3, _) = told(planted(helps, rng, tmp_path), tmp_path)
+    numbers, (_, of_figure_3, _), verdicts = told(planted(helps, rng, tmp_path), tmp_path)
     assert numbers["figure_3.in.csi.low"] < 0 < numbers["figure_3.in.csi.high"]
     assert "no effect at the paper's threshold" in of_figure_3[0]
+    assert verdicts[CORRELATION] == claims.CANNOT

@@ -18,7 +18,13 @@ from experiments.kanda.measure import MEANINGS
 from jaxsel.ablation.kept import Kept
 
 ROOT = Path(__file__).parents[2]
-FIGURES = [f"figure_{name}" for name in ("1a", "1b", "1c", "1d", "2", "3", "4", "5", "6")]
+FIGURES = {
+    "report": [
+        f"figure_{name}"
+        for name in ("1a", "1b", "1c", "1d", "2", "3", "4", "5", "6", "6_others")
+    ],
+    "controls": [f"control_{number}" for number in (1, 2, 3, 4)],
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +42,14 @@ def files(folder):
 
 
 def test_the_folder_holds_what_is_promised(result):
-    expected = {"config.json", "units.parquet", "summary.json", "report.html", "claims.json"}
-    expected |= {f"figures/{name}.{kind}" for name in FIGURES for kind in ("svg", "png")}
+    expected = {"config.json", "units.parquet", "summary.json", "claims.json"}
+    expected |= {"report.html", "controls.html", "controls.parquet"}
+    expected |= {
+        f"figures/{name}.{kind}"
+        for names in FIGURES.values()
+        for name in names
+        for kind in ("svg", "png")
+    }
     assert files(result).keys() == expected
 
 
@@ -71,15 +83,17 @@ def test_silent_units_have_no_index_and_no_effect(result):
     assert (np.array(table["verdict"])[~dead] != "zero").all()
 
 
-def test_the_page_is_self_contained_and_holds_every_number(result):
-    page = (result / "report.html").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_page_is_self_contained_and_holds_every_number(result, name):
+    page = (result / f"{name}.html").read_text(encoding="utf-8")
     assert not re.search(r"""(src|href)=["'](?!data:)""", page)
     images = re.findall(r"data:image/svg\+xml;base64,([^\"]+)", page)
-    svgs = [(result / "figures" / f"{name}.svg").read_bytes() for name in FIGURES]
+    svgs = [(result / "figures" / f"{figure}.svg").read_bytes() for figure in FIGURES[name]]
     assert [base64.b64decode(image) for image in images] == svgs
     summary = json.loads((result / "summary.json").read_text())
-    assert all(f"<code>{key}</code>" in page for key in summary)
-    assert page.count("<code>figure_") + page.count("<code>table_") == len(summary)
+    of_page = {key for key in summary if key.startswith("control_") == (name == "controls")}
+    assert of_page
+    assert set(re.findall(r"<code>((?:figure|table|control)_[^<]*)</code>", page)) == of_page
     assert all(entry["meaning"] and entry["unit"] for entry in summary.values())
 
 
