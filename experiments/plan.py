@@ -1,7 +1,7 @@
 """What an experiment will take, said before anything long begins: `--plan`."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,9 +57,15 @@ def timed(work: Callable[[Dataset], Any], dataset: Dataset) -> tuple[float, floa
 
 
 def ablations(
-    model: Model, dataset: Dataset, sites: Sequence[str], memory: int | None = None
+    model: Model,
+    dataset: Dataset,
+    sites: Sequence[str],
+    memory: int | None = None,
+    *,
+    units: Mapping[str, np.ndarray] | None = None,
+    replacement: Mapping[str, np.ndarray] | None = None,
 ) -> list[Step]:
-    """The ablation of every unit of some sites.
+    """The ablation of every unit of some sites, or of some of their units.
 
     All sites without maps are tried and three of those with them; what a pair takes at the
     others is interpolated by its operations.
@@ -69,14 +75,25 @@ def ablations(
         dataset: the images analysed.
         sites: in network order.
         memory: bytes that one program may use.
+        units: those of some sites, instead of all.
+        replacement: of the responses of all units of a site, instead of 0.
     """
-    quick = {site: plan_units(model, dataset, site, memory=memory, run=False) for site in sites}
+
+    def planned(site: str, run: bool = True) -> Plan:
+        settings: dict[str, Any] = {"memory": memory, "run": run}
+        some = (units or {}).get(site)
+        if some is not None:
+            settings["units"] = some
+        if replacement is not None:
+            values = replacement[site]
+            settings["replacement"] = values if some is None else values[some]
+        return plan_units(model, dataset, site, **settings)
+
+    quick = {site: planned(site, run=False) for site in sites}
     maps = [site for site in sites if quick[site].engine != "dense"]
     at = np.unique(np.linspace(0, len(maps) - 1, min(TRIED, len(maps))).round().astype(int))
     tried = {maps[i] for i in at} | set(sites) - set(maps)
-    found = {
-        site: plan_units(model, dataset, site, memory=memory) for site in sites if site in tried
-    }
+    found = {site: planned(site) for site in sites if site in tried}
     known = sorted(
         (per_pair(plan.flop, plan), per_pair(plan.seconds - plan.compile_seconds, plan))
         for site, plan in found.items()

@@ -10,6 +10,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import eval_jaxpr
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from ..data.dataset import Batch
@@ -104,12 +105,33 @@ def _with_constants(
             images.astype(activation.dtype), activation
         )
     shape, dtype = activation.shape, activation.dtype
+    fixed = exact and not _takes_float64(closed)
 
     def run(consts: list[jax.Array], images: jax.Array, tap: Tap) -> jax.Array:
         seen = tap(site, jnp.zeros(shape, dtype))
+        if fixed:
+            own = zip(consts, closed.consts, strict=True)
+            consts = [const.astype(first.dtype) for const, first in own]
         return jaxpr_as_fun(ClosedJaxpr(closed.jaxpr, consts))(images, seen)[0]
 
     return jax.tree_util.Partial(run, list(closed.consts))
+
+
+def _takes_float64(closed: ClosedJaxpr) -> bool:
+    """Whether a traced function runs with its own arrays in float64.
+
+    Not where one meets a number that is float32 all the same, such as a mask as 0 and 1.
+    """
+    inputs = [
+        jax.ShapeDtypeStruct(var.aval.shape, var.aval.dtype) for var in closed.jaxpr.invars
+    ]
+    try:
+        with jax.enable_x64(True):
+            wide = jax.eval_shape(in_float64, list(closed.consts))
+            jax.eval_shape(partial(eval_jaxpr, closed.jaxpr), wide, *inputs)
+    except TypeError:
+        return False
+    return True
 
 
 def _same_precision(logits: jax.Array, activation: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -385,3 +385,27 @@ def test_an_unknown_precision_is_refused_in_one_sentence(unknown):
         with pytest.raises(ValueError) as refusal:  # noqa: PT011
             refused()
         assert str(refusal.value) == expected
+
+
+@pytest.mark.parametrize("hold", [np.asarray, jnp.asarray])
+def test_a_plain_function_may_multiply_its_array_by_a_mask(hold, rng):
+    """The mask as 0 and 1 is float32 also where responses are float64."""
+    common, weight = hold(np.float32([0.3, 0.1, 0.7, 0.2])), rng.normal(size=(4, 3))
+    images = np.abs(rng.normal(size=(9, 4))).astype(np.float32)
+    labels = np.arange(9) % 3
+
+    def model(images, tap):
+        x = tap("in", images)
+        return (x - common * (x > 0)) @ jnp.asarray(weight, jnp.float32)
+
+    effects = ablate_units(model, Dataset(images, labels, tuple("abc")), "in", verify=4)
+    assert effects.verification is not None
+    assert effects.verification.worst() < 1e-5
+    by_hand = []
+    for unit in range(-1, 4):
+        x = images.astype(np.float64)
+        if unit >= 0:
+            x[:, unit] = 0
+        logits = (x - np.asarray(common, np.float64) * (x > 0)) @ weight.astype(np.float32)
+        by_hand.append((np.log(np.exp(logits).sum(1)) - logits[np.arange(9), labels]).sum())
+    np.testing.assert_allclose(effects.total(), np.subtract(by_hand[1:], by_hand[0]), rtol=1e-5)

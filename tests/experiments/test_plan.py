@@ -28,7 +28,7 @@ def test_sites_between_those_tried_are_interpolated_by_their_operations(monkeypa
     flop = {"a": 100.0, "b": 80.0, "c": 60.0, "d": 30.0, "e": 10.0, "fc": 5.0}
     tried = []
 
-    def plan_units(model, dataset, site, *, memory, run=True):
+    def plan_units(model, dataset, site, *, memory, run):
         tried.extend([site] if run else [])
         engine, seconds = "dense" if site == "fc" else "channel", 20 * flop[site] + 3.0
         known = (20 * flop[site], 8, 64 if run else 0, 3.0, seconds if run else 0.0)
@@ -58,7 +58,11 @@ def test_the_plan_of_a_quickstart_names_its_steps_and_writes_nothing(
         f"ablating the units of {site}"
         for site in ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
     ]
-    assert steps[-3:] == ["first-order estimates", "mixing units of fc7", "all"]
+    assert steps[-4:-1] == [
+        "first-order estimates",
+        "mixing units of fc7",
+        "controls: the sites in focus 1 times again",
+    ]
     assert all(line.endswith((" s", " min", "time")) for line in lines)
 
 
