@@ -10,9 +10,10 @@ laptop.
     python -m experiments.quickstart --plan         # what it will take, and nothing else
     python -m experiments.quickstart --resume DIR   # goes on where a run was killed
 
-Writes results/quickstart/<run>/ (or --out DIR): config.json, units.parquet (a row per
-unit), summary.json, figures/, report.html. Expected: test accuracy at least .97, under 90
-seconds on two cores. The same settings on the same machine give the same bytes.
+Writes results/quickstart/<run>/ (or --out DIR): report.html, controls.html, summary.json,
+claims.json, units.parquet (a row per unit), controls.parquet, config.json, figures/. Expected:
+test accuracy at least .97, under 90 seconds on two cores. The same settings on the same
+machine give the same bytes.
 """
 
 from pathlib import Path

@@ -23,11 +23,11 @@ def figure_1a(site: SiteUnits, folder: Path, paper: Paper) -> tuple[list[Number]
     The examples are the live units whose index is nearest to the 90th and to the 10th
     percentile: neither the extremes nor picked by eye.
     """
-    figure, axes = plotting.panels(2)
+    figure, axes = plotting.panels(1, 2, width=4.6, height=2.2, sharex=True)
     live = np.flatnonzero(site.live & ~site.dead)
     found, details, shares = [], [], []
     assert site.responses.per_image is not None
-    for ax, kind, percentile in zip(axes[0], KINDS, (90, 10), strict=True):
+    for ax, kind, percentile in zip(axes[:, 0], KINDS, (90, 10), strict=True):
         goal = np.percentile(site.csi[live], percentile)
         unit = int(live[np.argmin(np.abs(site.csi[live] - goal))])
         csi, sparseness = float(site.csi[unit]), float(site.sparseness[unit])
@@ -130,9 +130,9 @@ def figure_1d(
     measured: Mapping[str, SiteUnits], focus: tuple[str, ...], folder: Path
 ) -> tuple[list[Number], Drawing]:
     """Selectivity by site, and whether the sites in focus differ from the others."""
-    figure, axes = plotting.panels(2, width=max(0.6 * len(measured), 2.8))
+    figure, axes = plotting.panels(1, 2, width=max(0.6 * len(measured), 4.0), sharex=True)
     found, details = [], []
-    for ax, (metric, name) in zip(axes[0], NAMES.items(), strict=True):
+    for ax, (metric, name) in zip(axes[:, 0], NAMES.items(), strict=True):
         values = {s.site: getattr(s, metric)[s.live] for s in measured.values() if s.live.any()}
         plotting.boxes_by_site(ax, values, name=name)
         for site, of_site in values.items():

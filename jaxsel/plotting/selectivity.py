@@ -26,6 +26,7 @@ def rank_curve(axes: Axes, responses: Float[np.ndarray, " images"], *, title: st
         ylim=(0, 1.05),
         title=title,
     )
+    axes.label_outer()
 
 
 def index_histogram(
@@ -68,3 +69,4 @@ def boxes_by_site(
     )
     axes.set_xticks(range(1, len(values) + 1), list(values))
     axes.set(xlabel=by, ylabel=f"{name} (0 to 1)", ylim=(-0.02, 1.02))
+    axes.label_outer()
