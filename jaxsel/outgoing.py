@@ -80,29 +80,34 @@ def outgoing_norm(model: Model, dataset: Dataset, site: str) -> Float[np.ndarray
     @jax.jit
     def derivatives(ones):
         _, along, kernels = jax.linearize(inputs, RESPONSE * ones, has_aux=True)
-        numbers = ones * (1 + jnp.arange(ones.shape[-1], dtype=ones.dtype))
-        return along(ones), along(numbers), kernels
+        return along(ones), along(ones * numbers), along(ones * codes), kernels
 
+    n_units = shape.shape[-1]
+    numbers = jnp.arange(1, n_units + 1, dtype=shape.dtype)
+    # The mean of several units' numbers may be another's number, but never its code as well.
+    drawn = np.random.default_rng(0).random(n_units)
+    codes = jnp.asarray(1 + drawn, shape.dtype)
     with full_precision():
-        gains, numbered, kernels = derivatives(jnp.ones(shape.shape, shape.dtype))
-    squares = np.zeros(shape.shape[-1])
-    for (eqn, place), kernel, gain, number in zip(
-        products, kernels, gains, numbered, strict=True
+        ones = jnp.ones(shape.shape, shape.dtype)
+        gains, numbered, coded, kernels = derivatives(ones)
+    squares = np.zeros(n_units)
+    for (eqn, place), kernel, *along in zip(
+        products, kernels, gains, numbered, coded, strict=True
     ):
         of_inputs, axes = _squares(eqn, place, np.asarray(kernel, np.float64))
-        gain, number = (
+        gain, number, code = (
             np.moveaxis(np.asarray(one, np.float64), axes, range(-len(axes), 0))
             .reshape(-1, of_inputs.size)
             .mean(axis=0)
-            for one in (gain, number)
+            for one in along
         )
         moves = gain != 0
-        unit = number[moves] / gain[moves] - 1
-        if not (np.abs(unit - unit.round()) < UNITS_MIXED).all():
+        exact = number[moves] / gain[moves] - 1
+        unit = np.clip(exact.round(), 0, n_units - 1).astype(int)
+        off = np.abs(exact - unit) + np.abs(code[moves] / gain[moves] - 1 - drawn[unit])
+        if not (off < UNITS_MIXED).all():
             raise ValueError(f"units of {site} are mixed before they meet weights")
-        np.add.at(
-            squares, unit.round().astype(int), gain[moves] ** 2 * of_inputs.ravel()[moves]
-        )
+        np.add.at(squares, unit, gain[moves] ** 2 * of_inputs.ravel()[moves])
     return np.sqrt(squares)
 
 

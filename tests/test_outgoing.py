@@ -88,12 +88,14 @@ def test_what_nothing_follows_has_no_weights_and_mixtures_are_refused():
 
     assert outgoing_norm(unused, data, "in").tolist() == [0, 0, 0]
 
-    def mixed(images, tap):
-        x = tap("in", images)
-        return (x + jnp.roll(x, 1, axis=1)) @ weights
+    for by in (1, 2):
 
-    with pytest.raises(ValueError, match="mixed before they meet weights"):
-        outgoing_norm(mixed, data, "in")
+        def mixed(images, tap, by=by):
+            x = tap("in", jnp.tile(images, 2))
+            return (x + jnp.roll(x, by, axis=1)) @ jnp.ones((6, 2))
+
+        with pytest.raises(ValueError, match="mixed before they meet weights"):
+            outgoing_norm(mixed, data, "in")
 
     def multiplied(images, tap):
         x = tap("in", images)

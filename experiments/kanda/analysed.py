@@ -89,7 +89,7 @@ def analysed(
         pairs=pairs,
         **long_run(config, progress),
     )
-    if silent := [site for site in focus if measured[site].live.sum() < 3]:
+    if silent := [site for site in focus if (~measured[site].dead).sum() < 3]:
         raise ValueError(f"fewer than three units respond at {', '.join(silent)}")
     count, rng = progress("drawing images anew", len(measured)), [config.seed, 5]
     intervals = {}
@@ -123,15 +123,3 @@ def drawn_channels(
             n = min(config.channels_per_site, n_units)
             chosen[site] = np.sort(rng.choice(n_units, n, replace=False))
     return chosen
-
-
-def elsewhere(
-    found: Analysed, model: Any, images: Dataset, what: str, config: Config, progress: Progress
-) -> dict[str, SiteUnits]:
-    """The sites in focus of another network, or on other images."""
-
-    def named(text: str, total: int) -> Callable[[int], None]:
-        return progress(f"{what}: {text}", total)
-
-    told = long_run(config, named)
-    return measure(model, images, found.focus, reading=config.reading(), **told)

@@ -17,6 +17,7 @@ from .. import cli, plan
 from . import claims, figure1, figure6, figures2to5
 from .analysed import Analysed, Progress, analysed, long_run
 from .controls import controls
+from .elsewhere import check_replicates
 from .measure import SiteUnits
 from .multiverse import multiverse
 from .multiverse_page import multiverse_page
@@ -69,6 +70,7 @@ def analyse(
     progress: Progress,
 ) -> Mapping[str, SiteUnits]:
     """Kanda's table and figures on these images, written to a folder."""
+    check_replicates(config.replicates, facts)
     (pairs := folder / "pairs").mkdir()
     found = analysed(config, model, test, pairs, progress)
     paper = NOTHING if config.rehearse else PAPERS.get(facts["network"], NOTHING)
@@ -92,7 +94,7 @@ def analyse(
         of_controls, told_too = controls(config, found, facts, folder, rows, progress)
         numbers, told = [*numbers, *of_controls], [*told, *told_too]
     if config.multiverse:
-        every = multiverse(config, found, progress)
+        every = multiverse(config, found, pairs, progress)
         numbers = [*numbers, *multiverse_page(every, len(test), folder, rows)]
     write_numbers(folder, numbers, told)
     shutil.rmtree(pairs)
@@ -121,11 +123,11 @@ def drawn_figures(
             figure1.figure_1a(first, figures, paper),
             figure1.figure_1bc(found.in_focus, images, "csi", "b", figures, rng, paper),
             figure1.figure_1bc(found.in_focus, images, "sparseness", "c", figures, rng, paper),
-            figure1.figure_1d(found.measured, focus, figures),
+            figure1.figure_1d(found.measured, focus, figures, rng),
             figures2to5.figure_2(found.in_focus, images, figures, rng, paper),
             figures2to5.figure_3(found.in_focus, images, figures, paper),
             figures2to5.figure_4(found.measured, images, figures),
-            figures2to5.figure_5(first, figures, paper),
+            figures2to5.figure_5(first, figures, rng, paper),
             figure6.figure_6(mixing, found.in_focus, figures, paper),
             figure6.figure_6_others(others, found.in_focus, figures),
         ]

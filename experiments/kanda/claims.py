@@ -93,7 +93,7 @@ def claims(
         return lambda name: known.get(f"{prefix}.{name}")
 
     return [
-        *(_sharper(at(f"figure_1d.{index}"), index, focus) for index in SHORT),
+        *(_sharper(at(f"figure_1d.{index}"), index, sites, focus) for index in SHORT),
         *(_costs(at(f"figure_2.{site}"), site) for site in focus),
         *(_needless(at(f"figure_2.{site}"), site, reading) for site in focus),
         *(
@@ -120,10 +120,11 @@ def table(
         title,
         ["claim", "figure", "site", "here", "because"],
         rows,
-        f"Of {len(found)}, {counts}. A claim holds where P < 0.01 over units in the paper's "
-        "direction and the 95 % interval over images, where there is one, is on the same side "
-        "of 0; it does not hold where the same is true of the opposite. Units of one network "
-        "are not independent, so P says how certain a claim is about these units only.",
+        f"Of {len(found)}, {counts}. A claim holds where P < 0.01 in the paper's direction and "
+        "the 95 % interval over images, where there is one, is on the same side of 0; it does "
+        "not hold where the same is true of the opposite. P is over units, where nothing else "
+        "is said. Units of one network are not independent, so P says how certain a claim is "
+        "about these units only.",
     )
 
 
@@ -143,26 +144,31 @@ def _said(get: Get, name: str, value: str, unit: str = "") -> str:
     return f"{name} {number:.2g}{unit}, {p_value(p)}{over}"
 
 
-def _sharper(get: Get, index: str, focus: Sequence[str]) -> Claim:
+def _sharper(get: Get, index: str, sites: Sequence[str], focus: Sequence[str]) -> Claim:
     claim = f"the last sites are more selective than the others ({SHORT[index]})"
+    if set(focus) != set(sites[-len(focus) :]):
+        return Claim(claim, "1D", ", ".join(focus), CANNOT, "these are not the last sites")
     found = verdict(get("z"), get("p"), 1)
     return Claim(claim, "1D", ", ".join(focus), found, _said(get, "rank-sum z", "z"))
 
 
 def _costs(get: Get, site: str) -> Claim:
-    median, z = get("median"), get("z")
-    found = verdict(z, get("p"), 1)
-    if found != CANNOT:  # the signed rank and the median may disagree
-        found = verdict(median, get("p"), 1, _of_images(get))
+    found = verdict(get("z"), get("p"), 1)
+    if found != verdict(get("median"), get("p"), 1, _of_images(get)):
+        found = CANNOT  # the signed rank and the median may disagree
     why = _said(get, "median loss ratio", "median", " %")
     return Claim("taking away a unit costs the network, as a rule", "2", site, found, why)
 
 
 def _needless(get: Get, site: str, reading: Reading) -> Claim:
-    n, n_all = get("n_needless"), get("n")
+    n, n_sure, n_harm = get("n_needless"), get("n_needless_sure"), get("n_needed")
+    found = HOLDS if n_sure else CANNOT if n or not n_harm else DOES_NOT
+    why = (
+        f"{n} units with {reading.bound} do, beyond the error of their effect, {n_sure} of "
+        "them certainly so over images (P < 0.01, Bonferroni)"
+    )
     claim = "taking away some of the selective units improves the network"
-    why = f"{n} units with {reading.bound} do, beyond the error of their effect"
-    return Claim(claim, "3, 5", site, HOLDS if n else DOES_NOT if n_all else CANNOT, why)
+    return Claim(claim, "3, 5", site, found, why)
 
 
 def _correlation(get: Get, index: str, site: str) -> Claim:
@@ -195,7 +201,8 @@ def _own_category(get: Get, site: str) -> Claim:
     ]
     zs = [get(f"{which}.z") for which in ("related", "others")]
     why = f"{get('n')} such units" + (
-        "; z = {:.1f} for the own category, {:.1f} for the others".format(*zs)
+        "; z = {:.1f} for the own category, {:.1f} for the others, which being chosen for a "
+        "negative sum makes lower".format(*zs)
         if None not in zs
         else ", too few for a test"
     )
@@ -211,5 +218,8 @@ def _mixture(get: Get, site: str) -> Claim:
     claim = "half selective and half others do better than either kind alone"
     if None in means or any(mean is None or math.isnan(mean) for mean in means):
         return Claim(claim, "6", site, CANNOT, "too few units")
-    why = "mean accuracy {:.3f}; {:.3f} with selective units only, {:.3f} with others only"
+    why = (
+        "mean accuracy {:.3f}; {:.3f} with selective units only, {:.3f} with others only; P "
+        "over draws of units"
+    )
     return Claim(claim, "6", site, together(parts), why.format(*means))

@@ -30,8 +30,8 @@ HELD = {
 MEANINGS = {
     "site": "where the unit is",
     "unit": "number of the unit at its site, from 0",
-    "csi": "category selectivity index, 0 to 1; NaN for a silent unit",
-    "sparseness": "sparseness over images, 0 to 1; NaN for a silent unit",
+    "csi": "category selectivity index, 0 to 1; of a silent unit as in units.parquet",
+    "sparseness": "sparseness over images, 0 to 1; of a silent unit as in units.parquet",
     "csi_cross_validated": "CSI with the best class chosen on other images, -1 to 1; NaN where "
     "a class has a single image",
     "csi_above_chance": f"CSI less its mean over {N_SHUFFLES} shuffles of the labels",

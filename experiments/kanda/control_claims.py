@@ -8,15 +8,14 @@ import scipy.stats
 
 from jaxsel.statistics import Correlation
 
-from .claims import CANNOT, Claim, verdict
-from .confounds import Confounds
+from .claims import CANNOT, Claim, together, verdict
+from .confounds import HELD, Confounds
 from .control_figures import in_words
-from .elsewhere import Elsewhere
+from .elsewhere import ALMOST, Elsewhere
 from .reading import NAMES, SHORT
 from .wording import p_value
 
 FIGURE = "3, control"
-ALMOST = 1 - 1e-12  # correlations of 1 have no inverse hyperbolic tangent
 
 
 def of_controls(
@@ -27,13 +26,9 @@ def of_controls(
     what = "the more selective a unit ({}), the less its ablation costs: {}"
     for site in focus:
         of_site = behind[site]
+        held = f"{', '.join(HELD[name] for name in of_site.held)} held constant"
         ranks = {
-            ("csi", "activity and outgoing weights held constant"): of_site.correlation(
-                "csi", *of_site.held
-            ),
-            ("sparseness", "activity and outgoing weights held constant"): of_site.correlation(
-                "sparseness", *of_site.held
-            ),
+            **{(index, held): of_site.correlation(index, *of_site.held) for index in NAMES},
             ("csi", "cross-validated"): of_site.correlation("csi_cross_validated"),
             ("csi", "less that of shuffled labels"): of_site.correlation("csi_above_chance"),
             **{
@@ -57,7 +52,10 @@ def of_controls(
 def more_than_untrained(
     trained: Correlation, before: Correlation, index: str, site: str
 ) -> Claim:
-    """Whether training makes the correlation: a test of two independent correlations."""
+    """Whether training makes the correlation: it is below 0, and lower than before.
+
+    The difference is tested as that of two independent correlations.
+    """
     claim = f"the correlation ({SHORT[index]}) is further below 0 than in an untrained network"
     why = f"{trained.rho:.2f} against {before.rho:.2f}"
     if trained.n < 4 or before.n < 4 or np.isnan(trained.rho + before.rho):
@@ -66,8 +64,8 @@ def more_than_untrained(
     variance = (1 + np.square(both) / 2) / (np.array([trained.n, before.n]) - 3)
     z = float(-np.diff(np.arctanh(both))[0] / np.sqrt(variance.sum()))
     p = float(2 * scipy.stats.norm.sf(abs(z)))
-    found = verdict(z, p, -1)
-    return Claim(claim, FIGURE, site, found, f"{why}, {p_value(p)}")
+    found = together([verdict(z, p, -1), verdict(trained.rho, trained.p, -1)])
+    return Claim(claim, FIGURE, site, found, f"{why}, {p_value(p)} of the difference")
 
 
 def over_networks(listed: Sequence[Elsewhere], focus: Sequence[str]) -> list[Claim]:
@@ -81,8 +79,11 @@ def over_networks(listed: Sequence[Elsewhere], focus: Sequence[str]) -> list[Cla
             rhos = np.clip(rhos[np.isfinite(rhos)], -ALMOST, ALMOST)
             if len(rhos) < 2:
                 continue
-            test: Any = scipy.stats.ttest_1samp(np.arctanh(rhos), 0)
-            mean, p = float(np.tanh(np.arctanh(rhos).mean())), float(test.pvalue)
+            values, p = np.arctanh(rhos), np.nan
+            if np.ptp(values) > 0:  # one network twice is no sample
+                test: Any = scipy.stats.ttest_1samp(values, 0)
+                p = float(test.pvalue)
+            mean = float(np.tanh(values.mean()))
             each = ", ".join(f"{rho:.2f}" for rho in rhos)
             why = f"mean Spearman {mean:.2f} over {len(rhos)} networks ({each}), {p_value(p)}"
             told.append(Claim(claim, FIGURE, site, verdict(mean, p, -1), why))

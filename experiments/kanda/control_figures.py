@@ -15,7 +15,7 @@ from .elsewhere import Elsewhere
 from .reading import NAMES, SHORT
 from .wording import numbers, p_value
 
-HELD_ALL = "all three"
+HELD_ALL = "activity and weights"
 BOXES = {
     "csi": "as it is",
     "cross_validated": "cross-validated",
@@ -46,8 +46,8 @@ def activity(behind: Mapping[str, Confounds], folder: Path) -> Found:
                 about = f"{SHORT[index]} and loss ratio of {site}, held constant: {row}"
                 found += numbers("Control 1", f"{site}.{index}.{key}", about, _entries(rank))
             details.append(
-                f"{SHORT[index]} in {site}: {in_words(ranks[0])}; with all three held constant "
-                f"{in_words(ranks[-1])}."
+                f"{SHORT[index]} in {site}: {in_words(ranks[0])}; with {HELD_ALL} held "
+                f"constant {in_words(ranks[-1])}."
             )
         if of_site.why_no_norm:
             details.append(f"{site} has no norms of outgoing weights: {of_site.why_no_norm}.")
@@ -57,8 +57,9 @@ def activity(behind: Mapping[str, Confounds], folder: Path) -> Found:
     sentence = (
         "Spearman correlation of selectivity and loss ratio, plain and partial: with each "
         "unit's mean response, its percentage of zeros or the norm of its outgoing weights "
-        "held constant, and with all three. What is left at the bottom is not due to how much "
-        "a unit responds or how strongly it is connected."
+        "held constant, and with all of these (activity and weights). What is left at the "
+        "bottom does not follow, in straight lines between ranks, from how much a unit "
+        "responds and how strongly it is connected; what bends may be left."
     )
     return found, Drawing("control_1", "Is it only activity?", sentence, details)
 
@@ -69,7 +70,7 @@ def chance(behind: Mapping[str, Confounds], listed: Sequence[Elsewhere], folder:
     figure, axes = plotting.panels(len(behind), width=4.6, height=3.0, sharey=True)
     found, details, lowest = [], [], -0.02
     for ax, (site, of_site) in zip(axes[0], behind.items(), strict=True):
-        live = of_site.units.live
+        live = of_site.units.live & ~of_site.units.dead
         columns = {name: of_site.of[name][live] for name in MEANINGS if name in of_site.of}
         values = {
             "csi": columns["csi"],
@@ -103,8 +104,9 @@ def chance(behind: Mapping[str, Confounds], listed: Sequence[Elsewhere], folder:
     sentence = (
         "The category selectivity index as it is; cross-validated, with the best class chosen "
         "on half of the images and the difference measured on the other half, so that it is 0 "
-        "on average without selectivity; what it is on average with shuffled labels; and in "
-        "the same network with random weights. Boxes as in figure 1D."
+        "on average without selectivity; what it is on average with shuffled labels; on "
+        "images that were not selected, where there are such; and in the same network with "
+        "random weights. Boxes as in figure 1D."
     )
     return found, Drawing("control_2", "Is the index only chance?", sentence, details)
 
@@ -116,15 +118,18 @@ def other_indices(behind: Mapping[str, Confounds], folder: Path) -> Found:
     for ax, (site, of_site) in zip(axes[0], behind.items(), strict=True):
         plain = [of_site.correlation(index) for index in INDICES]
         held = [of_site.correlation(index, *of_site.held) for index in INDICES]
-        series = [("nothing held constant", _ends(plain)), ("all three", _ends(held))]
+        series = [
+            ("nothing held constant", _ends(plain)),
+            ("activity and weights", _ends(held)),
+        ]
         plotting.correlations_by_row(ax, list(INDICES.values()), series, title=site)
         for index, rank, partial in zip(INDICES, plain, held, strict=True):
             for key, one in (("plain", rank), ("all", partial)):
                 about = f"{INDICES[index]} and loss ratio of {site}"
-                about += ", all three held constant" if key == "all" else ""
+                about += ", all of these held constant" if key == "all" else ""
                 found += numbers("Control 3", f"{site}.{index}.{key}", about, _entries(one))
             details.append(
-                f"{INDICES[index]} in {site}: {in_words(rank)}; with all three held constant "
+                f"{INDICES[index]} in {site}: {in_words(rank)}; with {HELD_ALL} held constant "
                 f"{in_words(partial)}."
             )
     axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1))

@@ -1,7 +1,8 @@
 """The correlation of figure 3 on other images, in an untrained network, in several networks."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ from .analysed import Analysed, Progress, long_run
 from .measure import SiteUnits, measure
 from .network import divided, trained_on_digits
 from .reading import NAMES
-from .resampled import by_times, rank_correlation
+from .resampled import by_weights, rank_correlation
 from .settings import TRAINED, Config
 
 N_HALVINGS = 20
+ALMOST = 1 - 1e-12  # correlations of 1 have no inverse hyperbolic tangent
 Ranks = Mapping[str, statistics.Correlation]  # by index
 
 
@@ -69,7 +71,9 @@ def conditions(
         units = measured(found.model, others, "other images")
         of_others = {site: ranks(one, one) for site, one in units.items()}
         crossed = {site: ranks(found.measured[site], one) for site, one in units.items()}
-        what = f"{len(others):,} images that had no part in the selection"
+        what = (
+            f"{len(others):,} images that were not selected, as the network does worse on them"
+        )
         from_others = "index from the selected images, loss ratio from those that were not"
         listed.append(Elsewhere("others", what, of_others, units))
         listed.append(Elsewhere("crossed", from_others, crossed))
@@ -78,7 +82,7 @@ def conditions(
     units = measured(untrained, found.images, "untrained network")
     of_untrained = {site: ranks(one, one) for site, one in units.items()}
     listed.append(Elsewhere("untrained", "an untrained network", of_untrained, units))
-    for number, (name, model) in enumerate(replicates(config, facts, progress), start=2):
+    for number, (name, model) in enumerate(replicates(config, progress), start=2):
         units = measured(model, found.images, f"network {number}")
         of_network = {site: ranks(one, one) for site, one in units.items()}
         listed.append(Elsewhere(f"network_{number}", f"network {number}: {name}", of_network))
@@ -96,25 +100,26 @@ def halves(units: SiteUnits, rng: np.random.Generator) -> Ranks:
     """Index from one half of each class's images, loss ratio from the other.
 
     Mean of the inverse hyperbolic tangents over divisions and both ways, with the interval and
-    P of a single correlation of so many units. NaN where a class has a single image.
+    P of a single correlation of as many units as there were at least: those that respond to
+    the half that the index is from. NaN where a class has a single image.
     """
     counts = units.responses.class_counts
     n = int(units.live.sum())
     found: dict[str, list[float]] = {name: [] for name in NAMES}
     if counts[counts > 0].min() > 1:
-        of_images = by_times(units)
+        of_images = by_weights(units)
         for _ in range(N_HALVINGS):
             half = half_of_each_class(units.responses.labels, rng)
-            one, other = of_images(half.astype(int)), of_images((~half).astype(int))
+            one, other = of_images(half.astype(float)), of_images((~half).astype(float))
             for index, effect in ((one, other), (other, one)):
                 live = units.live & np.isfinite(index["csi"]) & np.isfinite(index["sparseness"])
                 for name in NAMES:
                     rho = rank_correlation(index[name][live], effect["loss_ratio"][live])
-                    found[name].append(np.arctanh(np.clip(rho, -1 + 1e-12, 1 - 1e-12)))
+                    if np.isfinite(rho):
+                        found[name].append(np.arctanh(np.clip(rho, -ALMOST, ALMOST)))
+                n = min(n, int(live.sum()))
     return {
-        name: statistics.of_rho(float(np.tanh(np.mean(values))), n)
-        if values
-        else statistics.Correlation(np.nan, np.nan, np.nan, np.nan, n)
+        name: statistics.of_rho(float(np.tanh(np.mean(values))) if values else np.nan, n)
         for name, values in found.items()
     }
 
@@ -138,9 +143,24 @@ def not_selected(found: Analysed, rng: np.random.Generator) -> Dataset | None:
     return found.test.take(rows)
 
 
-def replicates(
-    config: Config, facts: Mapping[str, Any], progress: Progress
-) -> Iterator[tuple[str, Any]]:
+def check_replicates(paths: Sequence[Path], facts: Mapping[str, Any]) -> None:
+    """Before the work, not after it.
+
+    Raises:
+        FileNotFoundError: no checkpoint.
+        ValueError: one of another network, or for other preprocessing.
+    """
+    for path in paths:
+        manifest = checkpoint.read_manifest(path)
+        for name in ("network", "preprocess"):
+            if manifest.get(name) != facts[name]:
+                raise ValueError(
+                    f"{path} has the {name} {manifest.get(name)}: no replicate of one with "
+                    f"{facts[name]}"
+                )
+
+
+def replicates(config: Config, progress: Progress) -> Iterator[tuple[str, Any]]:
     """Further networks of the same kind, each with what tells it apart."""
     if config.weights is None and config.rehearse is None:
         train, validation, _ = divided(config)
@@ -150,11 +170,4 @@ def replicates(
             fit = trained_on_digits(train, validation, seed, progress, what)
             yield f"{TRAINED} trained with seed {seed}", fit.model
     for path in config.replicates:
-        manifest = checkpoint.read_manifest(path)
-        for name in ("network", "preprocess"):
-            if manifest.get(name) != facts[name]:
-                raise ValueError(
-                    f"{path} has the {name} {manifest.get(name)}: no replicate of one with "
-                    f"{facts[name]}"
-                )
-        yield str(manifest.get("source")), models.load(path)
+        yield str(checkpoint.read_manifest(path).get("source")), models.load(path)

@@ -12,7 +12,7 @@ from .measure import SiteUnits
 from .paper import Paper
 from .reading import NAMES
 from .resampled import OverImages, over_images_entries
-from .wording import compared, intervals, numbers, p_value
+from .wording import compared, intervals, median_ends, numbers, p_value
 
 KINDS = ("selective", "non-selective")
 
@@ -99,13 +99,13 @@ def figure_1bc(
         median = float(np.median(values))
         low, high = statistics.bootstrap_interval(np.median, values, rng=rng)
         of_images = images[site.site].median[metric]
-        n_silent = int(np.sum(~site.live))
+        n_silent = int(np.sum(site.dead))
         plotting.index_histogram(ax, values, name=name, title=site.site)
         printed = paper.median.get(metric, {}).get(site.site, "")
         beside = f", the paper's is {printed}" if printed else ""
         details.append(
             f"{site.site}: median {median:.2f} ({intervals((low, high), of_images)})"
-            f"{beside}; {len(values)} units, {n_silent} silent ones left out."
+            f"{beside}; {len(values)} units. {n_silent} are silent."
         )
         found += numbers(
             label,
@@ -117,7 +117,7 @@ def figure_1bc(
                 ("median_high", "median, 95 % interval over units, upper end", high),
                 *over_images_entries("median", of_images),
                 ("n", "units counted", len(values), "units"),
-                ("n_silent", "silent units, left out", n_silent, "units"),
+                ("n_silent", "silent units", n_silent, "units"),
             ],
         )
     plotting.save(figure, folder / f"figure_1{letter}")
@@ -127,7 +127,10 @@ def figure_1bc(
 
 
 def figure_1d(
-    measured: Mapping[str, SiteUnits], focus: tuple[str, ...], folder: Path
+    measured: Mapping[str, SiteUnits],
+    focus: tuple[str, ...],
+    folder: Path,
+    rng: np.random.Generator,
 ) -> tuple[list[Number], Drawing]:
     """Selectivity by site, and whether the sites in focus differ from the others."""
     figure, axes = plotting.panels(1, 2, width=max(0.6 * len(measured), 4.0), sharex=True)
@@ -141,6 +144,7 @@ def figure_1d(
                 ("n", "units", len(of_site), "units"),
                 ("lower", "lower quartile", lower),
                 ("median", "median", median),
+                *median_ends(of_site.astype(np.float64), "units", rng),
                 ("upper", "upper quartile", upper),
             ]
             found += numbers("Figure 1D", f"{site}.{metric}", f"{name} of {site}", entries)
@@ -163,7 +167,7 @@ def figure_1d(
     plotting.save(figure, folder / "figure_1d")
     sentence = (
         "Boxes from the lower to the upper quartile with the median, whiskers to the outermost "
-        "units within 1.5 times the box's height, dots beyond. Silent units are left out. In "
+        "units within 1.5 times the box's height, dots beyond. In "
         "the paper, units of AlexNet's convolutions, conv1 to conv4, are much less selective "
         "than those of fc6 and fc7."
     )

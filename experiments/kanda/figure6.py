@@ -15,11 +15,11 @@ from jaxsel.sites import Model
 from .measure import SiteUnits
 from .paper import NOTHING, Paper
 from .reading import Reading
-from .wording import ALPHA, numbers, p_value
+from .wording import ALPHA, median_ends, numbers, p_value
 
 FRACTIONS = tuple(i / 10 for i in range(11))  # of non-selective units
 FEWEST_CLASSES = 50  # with fewer, five guesses are nearly always enough
-# Lines for the other measures and thresholds; ten can differ with P = 0.002.
+# Lines for the other measures and thresholds; ten can differ with P = 0.005.
 MOST_TRIALS_OF_OTHERS = 10
 
 
@@ -32,7 +32,8 @@ class Mixing:
         dataset: the images analysed.
         rng: draws the units.
         trials: lines.
-        keep: units kept; None for as many as 1,000 are of 4,096.
+        keep: units kept, at most what either pool holds; None for as many as 1,000 are of
+            4,096.
         fractions: of non-selective units.
         progress: called with a description and a total; returns what takes the count.
         memory: bytes that one program may use.
@@ -58,12 +59,7 @@ class Mixing:
         """Of a site's selective and other live units; None where there are too few."""
         others = units.live & ~units.selective
         pools = int(units.selective.sum()), int(others.sum())
-        keep = self.keep or default_keep(units.selective, others)
-        if self.keep is not None and keep > min(pools):
-            raise ValueError(
-                f"cannot keep {keep} units of {units.site}: {pools[0]} are selective and "
-                f"{pools[1]} are not"
-            )
+        keep = min(self.keep or default_keep(units.selective, others), *pools)
         if keep < 2:
             return None
         total = len(self.dataset) * self.trials * len(self.fractions)
@@ -168,7 +164,7 @@ def _panel(
     share = curve.n_non_selective / curve.keep
     plotting.mixture_lines(ax, share, curve.accuracy, intact=intact, k=mixing.k, title=title)
     about = f"{curve.keep} units of {name}"
-    found, text = _statistics(where, about, share, mixing.fractions, curve, paper)
+    found, text = _statistics(where, about, share, mixing.fractions, curve, mixing.rng, paper)
     return found, f"{title}. {text}"
 
 
@@ -178,6 +174,7 @@ def _statistics(
     share: np.ndarray,
     fractions: Sequence[float],
     curve: MixtureCurve,
+    rng: np.random.Generator,
     paper: Paper,
 ) -> tuple[list[Number], str]:
     """The half-and-half mixture against both ends, paired by trial: fixed beforehand."""
@@ -194,10 +191,11 @@ def _statistics(
         )
         for near, at, value in zip(fractions, share, mean, strict=True)
     ]
-    ratio = float(np.median(curve.loss_ratio[:, half]))
-    entries.append(
-        ("loss_ratio_half", "median loss ratio, half and half", ratio, "%", paper.mixed)
-    )
+    ratios = curve.loss_ratio[:, half]
+    name = "median loss ratio, half and half"
+    entries.append(("loss_ratio_half", name, float(np.median(ratios)), "%", paper.mixed))
+    ends = median_ends(ratios, "draws of units", rng, "%")
+    entries += [(f"loss_ratio_half_{key}", *rest) for key, *rest in ends]
     sentences = []
     for key, end, name in (
         ("selective", first, "selective"),

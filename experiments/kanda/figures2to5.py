@@ -10,10 +10,11 @@ from jaxsel.ablation import related_loss_ratios
 from jaxsel.report import Drawing, Number
 
 from .measure import SiteUnits
+from .needless import surely_needless
 from .paper import Paper
 from .reading import NAMES
 from .resampled import OverImages, over_images_entries
-from .wording import ALPHA, compared, intervals, numbers, p_value
+from .wording import ALPHA, compared, intervals, median_ends, numbers, p_value
 
 FEWEST = 10  # units that a test in figure 5 needs
 
@@ -34,7 +35,10 @@ def figure_2(
         low, high = statistics.bootstrap_interval(np.median, ratios, rng=rng)
         verdicts = site.effects.verdict()
         n_improve, n_undecided = verdicts.count("improves"), verdicts.count("undecided")
-        n_needless = int((np.array(verdicts)[site.selective] == "improves").sum())
+        of_selective = np.array(verdicts)[site.selective]
+        n_needless = int((of_selective == "improves").sum())
+        n_needed = int((of_selective == "harms").sum())
+        n_sure = int(surely_needless(site).sum())
         of_images = images[site.site].median["loss_ratio"]
         plotting.loss_ratio_histogram(ax, ratios, title=site.site)
         median, z = paper.loss_ratio.get(site.site, ("", ""))
@@ -63,6 +67,8 @@ def figure_2(
                 ("n_zeros", "live units with exactly 0, left out", test.n_zeros, "units"),
                 ("n_improve", "units whose ablation lowers the loss", n_improve, "units"),
                 ("n_needless", "selective ones among these", n_needless, "units"),
+                ("n_needless_sure", "of them, P < 0.01 over images", n_sure, "units"),
+                ("n_needed", "selective units whose ablation raises it", n_needed, "units"),
                 ("n_undecided", "units with an effect below its error", n_undecided, "units"),
             ],
         )
@@ -116,7 +122,7 @@ def figure_3(
     sentence = (
         "Each dot is a unit: its selectivity, and what its ablation does to the loss. In the "
         "paper the Spearman correlations are negative: ablating selective units costs less. "
-        "Silent units are left out."
+        + next(iter(measured.values())).reading.silent_words
     )
     return found, Drawing("figure_3", "Figure 3. Selectivity and loss ratio", sentence, details)
 
@@ -164,7 +170,12 @@ def figure_4(
     }
     for site, rank in shortcut.items():
         about = f"first-order estimate and exact loss change of {site}"
-        entries = [("rho", "Spearman correlation", rank.rho), ("n", "units", rank.n, "units")]
+        entries = [
+            ("rho", "Spearman correlation", rank.rho),
+            ("low", "correlation, 95 % interval over units, lower end", rank.low),
+            ("high", "correlation, 95 % interval over units, upper end", rank.high),
+            ("n", "units", rank.n, "units"),
+        ]
         found += numbers("Figure 4", f"{site}.first_order", about, entries)
     details.append(
         "The usual shortcut, a first-order estimate of every unit's effect from one backward "
@@ -187,7 +198,9 @@ def figure_4(
     )
 
 
-def figure_5(site: SiteUnits, folder: Path, paper: Paper) -> tuple[list[Number], Drawing]:
+def figure_5(
+    site: SiteUnits, folder: Path, rng: np.random.Generator, paper: Paper
+) -> tuple[list[Number], Drawing]:
     """Whether harmful selective units serve their own category.
 
     With fewer than `FEWEST` units their number is stated instead of a test.
@@ -225,6 +238,7 @@ def figure_5(site: SiteUnits, folder: Path, paper: Paper) -> tuple[list[Number],
             f"loss ratio of the {name}",
             [
                 ("median", "median", test.median, "%"),
+                *median_ends(ratios[chosen], "units", rng, "%"),
                 ("median_fraction", "median, as a fraction", fraction, "1", printed),
                 ("z", "signed-rank z against 0", test.z, "1", z),
                 ("p", "P of the signed rank, two-sided", test.p),

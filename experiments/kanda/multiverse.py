@@ -3,25 +3,23 @@
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from jaxsel import ablate_units, mixture_curve, record, statistics
-from jaxsel.ablation import default_keep, related_loss_ratios
+from jaxsel import ablate_units, record
 from jaxsel.data import Dataset
 from jaxsel.forward import REDUCTIONS
 
 from .analysed import Analysed, Progress, long_run
-from .claims import CANNOT, DOES_NOT, HOLDS, together, verdict
-from .figures2to5 import FEWEST
 from .measure import SiteUnits, with_metrics
 from .reading import SHORT, Reading
 from .settings import Config
+from .tested import MIXED, TESTS, TRIALS, mixtures
 
 # Of more test images, all are not one of the ways.
 MOST_IMAGES = 10_000
 THRESHOLDS = (0.25, 0.5, 0.75)
-MIXED, TRIALS = (0.0, 0.5, 1.0), 20
 CLAIMS = {
     "costs": "taking away a unit costs the network, as a rule",
     "correlation": "the more selective a unit, the less its ablation costs",
@@ -34,7 +32,7 @@ POOLS = ("reduce", "index", "above")  # that say which units are selective
 OPTIONS = {
     "costs": ("selection", "replacement", "measure"),
     "correlation": ("selection", "reduce", "index", "replacement", "measure"),
-    "needless": ("selection", "reduce", "index", "above", "replacement", "measure"),
+    "needless": ("selection", "reduce", "index", "above", "replacement"),
     "category": ("selection", "reduce", "index", "above", "replacement", "measure"),
     "mixture": ("selection", "reduce", "index", "above", "measure"),
 }
@@ -52,7 +50,7 @@ class Universe:
         index: that units are selective by.
         above: quantile that they are above.
         replacement: `zero` or `mean`.
-        measure: `loss` or `accuracy`.
+        measure: `loss` or `accuracy`; empty where that does not matter.
         verdict: as of a claim.
     """
 
@@ -67,25 +65,28 @@ class Universe:
     verdict: str
 
 
-def multiverse(config: Config, found: Analysed, progress: Progress) -> list[Universe]:
+def multiverse(
+    config: Config, found: Analysed, pairs: Path, progress: Progress
+) -> list[Universe]:
     """Every claim in every universe that is affordable.
 
     Args:
         config: what is asked for.
         found: the analysis.
+        pairs: folder for the loss changes of all pairs of image and unit.
         progress: called with a description and a total; returns what takes the count.
     """
     every: list[Universe] = []
     for selection, images, intact in selections(found):
         for site in found.focus:
-            every += of_site(config, found, selection, images, intact, site, progress)
+            every += of_site(config, found, selection, images, intact, site, pairs, progress)
     return every
 
 
 def selections(found: Analysed) -> Iterator[tuple[str, Dataset, np.ndarray]]:
     """Images, and the intact loss of each, by how they were chosen."""
     rows = {"best": np.sort(found.best)}
-    if len(found.test) <= MOST_IMAGES:
+    if len(found.best) < len(found.test) <= MOST_IMAGES:
         rows["all"] = np.arange(len(found.test))
     for name, chosen in rows.items():
         yield name, found.test.take(chosen), found.evaluation.loss[chosen]
@@ -115,6 +116,7 @@ def of_site(
     images: Dataset,
     intact: np.ndarray,
     name: str,
+    pairs: Path,
     progress: Progress,
 ) -> list[Universe]:
     """All universes of one selection of images and one site."""
@@ -135,6 +137,7 @@ def of_site(
             images,
             name,
             replacement=value,
+            per_image=pairs / f"{selection}-{found.focus.index(name)}-{replacement}.npy",
             progress=bar(f"ablating by {replacement}", len(means)),
             **told,
         )
@@ -152,8 +155,8 @@ def of_site(
     rng, curves = np.random.default_rng([config.seed, 8]), {}
     for way in itertools.product(site.reductions, SHORT, THRESHOLDS):
         read = site.read(replace(reading, **dict(zip(POOLS, way, strict=True))))
-        pairs = bar("mixing units of", TRIALS * len(MIXED))
-        curves[way] = mixtures(found.model, images, read, rng, pairs, told)
+        mixing = bar("mixing units of", TRIALS * len(MIXED))
+        curves[way] = mixtures(found.model, images, read, rng, mixing, told)
     return list(judged(site, reading, selection, curves))
 
 
@@ -184,80 +187,5 @@ def judged(
             told = {name: str(chosen[name]) if name in options else "" for name in chosen}
             if len(site.reductions) == 1:
                 told["reduce"] = ""
-            yield Universe(claim, units.site, selection, **told, measure=measure, verdict=said)
-
-
-def lost(units: SiteUnits, measure: str) -> np.ndarray:
-    """What each unit's ablation costs, above 0 where the network does worse: percent."""
-    if measure == "loss":
-        return units.loss_ratio
-    n_images = units.effects.baseline.images.sum()
-    return -100 * units.effects.top1_change.sum(axis=1) / n_images
-
-
-def costs(units: SiteUnits, measure: str) -> str:
-    """Figure 2."""
-    test = statistics.signed_rank(lost(units, measure)[units.live])
-    return verdict(test.z, test.p, 1)
-
-
-def correlation(units: SiteUnits, measure: str) -> str:
-    """Figure 3."""
-    index = getattr(units, units.reading.index)[units.live]
-    rank = statistics.spearman(index, lost(units, measure)[units.live])
-    return verdict(rank.rho, rank.p, -1)
-
-
-def needless(units: SiteUnits, measure: str) -> str:
-    """Some selective units harm: by more than the error of their effect."""
-    if measure == "loss":
-        harm = np.array(units.effects.verdict()) == "improves"
-    else:
-        harm = lost(units, measure) < 0
-    return HOLDS if (harm & units.selective).any() else DOES_NOT
-
-
-def category(units: SiteUnits, measure: str) -> str:
-    """Figure 5."""
-    chosen = units.selective & (lost(units, measure) < 0)
-    if chosen.sum() < FEWEST:
-        return CANNOT
-    if measure == "loss":
-        related, others = related_loss_ratios(units.effects, units.best_class)
-    else:
-        change = -units.effects.top1_change
-        related = change[np.arange(len(change)), units.best_class].astype(np.float64)
-        others = change.sum(axis=1) - related
-    own, rest = (statistics.signed_rank(one[chosen]) for one in (related, others))
-    return together([verdict(own.z, own.p, 1), verdict(rest.z, rest.p, -1)])
-
-
-TESTS: Mapping[str, Callable[[SiteUnits, str], str]] = {
-    "costs": costs,
-    "correlation": correlation,
-    "needless": needless,
-    "category": category,
-}
-
-
-def mixtures(model, images, units, rng, progress, told) -> dict[str, str]:
-    """Figure 6, by loss and by accuracy."""
-    others = units.live & ~units.selective
-    if (keep := default_keep(units.selective, others)) < 2:
-        return {"loss": CANNOT, "accuracy": CANNOT}
-    settings = {"rng": rng, "keep": keep, "fractions": MIXED, "trials": TRIALS, "k": 1}
-    curve = mixture_curve(
-        model,
-        images,
-        units.site,
-        units.selective,
-        others,
-        progress=progress,
-        **settings,
-        **told,
-    )
-    said = {}
-    for measure, good in (("loss", -curve.loss_ratio), ("accuracy", curve.accuracy)):
-        tests = [statistics.signed_rank(good[:, 1] - good[:, end]) for end in (0, 2)]
-        said[measure] = together([verdict(test.z, test.p, 1) for test in tests])
-    return said
+            told["measure"] = measure if "measure" in options else ""
+            yield Universe(claim, units.site, selection, **told, verdict=said)

@@ -9,7 +9,8 @@ from jaxsel import plotting, report
 from jaxsel.report import Drawing, Number, Table
 
 from .claims import CANNOT, DOES_NOT, HOLDS
-from .multiverse import CLAIMS, MOST_IMAGES, TRIALS, Universe
+from .multiverse import CLAIMS, MOST_IMAGES, Universe
+from .tested import TRIALS
 from .wording import numbers
 
 MEANINGS = {
@@ -20,7 +21,8 @@ MEANINGS = {
     "index": "units are selective by csi or sparseness; empty where that does not matter",
     "above": "and are those above this quantile; empty where that does not matter",
     "replacement": "of an ablated response: zero, or mean; empty where that does not matter",
-    "measure": "what is lost: loss, or accuracy (top 1)",
+    "measure": "what is lost: loss, or accuracy (top 1; of mixtures with 50 classes or more "
+    "top 5); empty where that does not matter",
     "verdict": "holds, does not hold or cannot be told",
 }
 # Options, with the name of each way as a column of the figure.
@@ -37,12 +39,12 @@ WAYS = {
 def survives(holds: int, n: int) -> str:
     """In how many universes a claim holds, in a word.
 
-    >>> survives(4, 4), survives(2, 4), survives(1, 4), survives(0, 4)
-    ('all', 'most', 'few', 'none')
+    >>> [survives(holds, 8) for holds in (8, 5, 4, 3, 0)]
+    ['all', 'most', 'half', 'few', 'none']
     """
     if holds in (0, n):
         return "all" if holds else "none"
-    return "most" if 2 * holds >= n else "few"
+    return "half" if 2 * holds == n else "most" if 2 * holds > n else "few"
 
 
 def multiverse_page(
@@ -80,8 +82,9 @@ def multiverse_page(
         ["claim", "site", "survives in", HOLDS, DOES_NOT, CANNOT, "universes"],
         rows,
         "Universes in which a claim holds (P < 0.01 in the paper's direction), in which the "
-        "opposite does, and in which neither is certain. Universes share units and images: "
-        "these are no independent trials.",
+        "opposite does, and in which neither is certain. P is over units (of mixtures: over "
+        "draws of units); the interval over images, which report.html asks for as well, takes "
+        "no part here. Universes share units and images: these are no independent trials.",
     )
     report.write_page(
         folder / "multiverse.html",

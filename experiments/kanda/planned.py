@@ -12,7 +12,7 @@ from jaxsel.evaluation import evaluate
 from jaxsel.training import fit
 
 from .. import plan
-from . import figure6, multiverse
+from . import figure6, multiverse, tested
 from .analysed import drawn_channels
 from .network import divided, ported, sites_in_focus
 from .reading import SHORT
@@ -72,11 +72,11 @@ def planned(config: Config, bars: rich.progress.Progress) -> list[plan.Step]:
         what = f"controls: the sites in focus {times} times again"
         steps.append(_again(what, again, times))
     if config.multiverse:
-        share = 1 + (len(test) / n_analysed if len(test) <= multiverse.MOST_IMAGES else 0)
-        share = share if config.images == "best" else 1 + n_best / n_analysed
+        n_images = n_best + (len(test) if len(test) <= multiverse.MOST_IMAGES else 0)
+        share = n_images / n_analysed
         steps.append(_again("multiverse: ablating", again, 2 * share))
         curves = len(SHORT) * len(multiverse.THRESHOLDS)
-        n_groups = curves * multiverse.TRIALS * len(multiverse.MIXED)
+        n_groups = curves * tested.TRIALS * len(tested.MIXED)
         seconds = sum(each * n_groups * share for _, each in mixing.values())
         pairs = round(n_groups * n_analysed * share * len(focus))
         steps.append(plan.Step("multiverse: mixing units, at least", seconds, pairs=pairs))

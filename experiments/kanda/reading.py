@@ -49,5 +49,15 @@ class Reading:
         quantile = "median" if self.above == 0.5 else f"quantile {self.above:g}"
         return f"a {SHORT[self.index]} above the {quantile}"
 
+    @property
+    def silent_words(self) -> str:
+        """What becomes of units without any response, in words.
+
+        >>> Reading().silent_words
+        'Silent units are left out.'
+        """
+        what = {"out": "are left out", "zero": "have an index of 0"}[self.silent]
+        return f"Silent units {what}."
+
 
 DEFAULTS = Reading()

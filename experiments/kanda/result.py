@@ -106,6 +106,9 @@ def introduction(
         whose = "another network's" if settings["selected_by"] else "the network's"
         which = f"{whose} {n_best} best images of each class, {n_analysed} in all"
         which += ", as in the paper" if n_best == "5" else "; in the paper they are 5"
+        which += (
+            ". Intervals over images are of images like these: the selection is not made anew"
+        )
     ablated = {"zero": "0", "mean": "its mean over these images"}[settings["replacement"]]
     return [
         f"{facts['introduction']} The network's accuracy on the test images is "

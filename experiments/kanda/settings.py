@@ -47,11 +47,13 @@ class Config(ImageFlags, Reading):
     trials: int = 50
     """lines of figure 6"""
     keep: int | None = None
-    """units kept in figure 6, by default as many as 1,000 are of the paper's 4,096"""
+    """units kept in figure 6, by default as many as 1,000 are of the paper's 4,096; at most
+    what there are of either kind"""
     fractions: tuple[float, ...] = FRACTIONS
     """shares of non-selective units in figure 6, with 0, 0.5 and 1 among them"""
     seed: int = 0
-    """of the division of the digits, the training, the bootstrap and figure 6"""
+    """of everything that is drawn: the division of the digits, the training, intervals,
+    channels, figure 6, controls, multiverse"""
     verify: int = 0
     """so many units of each site are ablated again by brute force in float64, and the worst
     error is printed"""
@@ -100,6 +102,8 @@ class Config(ImageFlags, Reading):
             raise ValueError(f"the seed must be 0 or more; found {self.seed}")
         if self.memory is not None and not self.memory > 0:
             raise ValueError(f"memory must be more than 0 GiB; found {self.memory}")
+        if not self.controls and (self.networks > 1 or self.replicates):
+            raise ValueError("--networks and --replicates are for the controls")
         if self.networks > 1 and (self.preset != "digits" or self.weights is not None):
             raise ValueError(
                 "--networks trains on the digits: name checkpoints with --replicates instead"

@@ -3,6 +3,9 @@
 import math
 from collections.abc import Iterable
 
+import numpy as np
+
+from jaxsel import statistics
 from jaxsel.report import Number
 
 ALPHA = 0.01  # the paper's threshold
@@ -51,6 +54,24 @@ def intervals(units: tuple[float, float], images: tuple[float, float], unit: str
         if math.isfinite(low)
     ]
     return f"95 % interval{'s' * (len(said) > 1)} {', '.join(said)}" if said else "no interval"
+
+
+def median_ends(
+    values: np.ndarray, over: str, rng: np.random.Generator, unit: str = "1"
+) -> list[tuple]:
+    """The bootstrap interval of a median, among the numbers of a result.
+
+    Args:
+        values: one for each of what is drawn anew.
+        over: what that is, such as `units`.
+        rng: draws.
+        unit: of the values.
+    """
+    ends = statistics.bootstrap_interval(np.median, values, rng=rng)
+    return [
+        (f"median_{end}", f"median, 95 % interval over {over}, {which} end", value, unit)
+        for end, which, value in zip(("low", "high"), ("lower", "upper"), ends, strict=True)
+    ]
 
 
 def numbers(figure: str, where: str, about: str, entries: Iterable[tuple]) -> list[Number]:

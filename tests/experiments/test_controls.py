@@ -106,7 +106,6 @@ def test_halves_keep_a_true_correlation_and_single_images_have_none(rng, tmp_pat
     found, whole = halves(units, rng)["csi"], ranks(units, units)["csi"]
     assert found.n == whole.n == N_UNITS
     assert whole.rho - 0.05 < found.rho < -0.4  # noise of halves can only weaken it, on average
-    assert found == statistics.of_rho(found.rho, N_UNITS)
 
 
 def test_images_that_were_not_selected_are_others_and_as_many():
@@ -152,7 +151,13 @@ def test_networks_are_the_sample_of_a_test_over_networks():
 
 @pytest.mark.parametrize(
     "trained, before, verdict",
-    [(-0.5, 0.0, claims.HOLDS), (0.5, 0.0, claims.DOES_NOT), (-0.3, -0.3, claims.CANNOT)],
+    [
+        (-0.5, 0.0, claims.HOLDS),
+        (0.5, 0.0, claims.DOES_NOT),
+        (-0.3, -0.3, claims.CANNOT),
+        (0.1, 0.6, claims.CANNOT),  # lower than before, but not below 0
+        (0.3, 0.8, claims.DOES_NOT),
+    ],
 )
 def test_training_is_compared_with_the_untrained_network(trained, before, verdict):
     found = control_claims.more_than_untrained(rank(trained), rank(before), "csi", "in")

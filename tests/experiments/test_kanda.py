@@ -13,7 +13,7 @@ from experiments.kanda import analysis, rehearsal, selection, settings
 from experiments.kanda.measure import measure
 from experiments.kanda.reading import Reading
 from experiments.kanda.settings import Config
-from jaxsel import Dataset, ablate_units, forward, models, record
+from jaxsel import Dataset, ablate_units, checkpoint, forward, models, record
 
 # A site of maps and one of vectors.
 WEIGHTS = np.random.default_rng(1).normal(size=(6, 4)).astype(np.float32)
@@ -125,6 +125,11 @@ def test_a_preset_is_set_but_for_what_the_flags_say(monkeypatch):
         (["--above", "1"], "above must be a share between 0 and 1; found 1.0"),
         (["--n-best", "0"], "n_best must be at least 1; found 0"),
         (["--verify", "-1"], "verify must be 0 or more; found -1"),
+        (["--keep", "1"], "keep must be at least 2 units; found 1"),
+        (["--fractions", "0", "1"], "with 0, 0.5 and 1 among them; found 0, 1"),
+        (["--fractions", "0", "0.5", "1", "2"], "between 0 and 1, .*; found 0, 0.5, 1, 2"),
+        (["--networks", "0"], "networks must be at least 1; found 0"),
+        (["--networks", "2", "--weights", "x"], "name checkpoints with --replicates"),
         (["--rehearse", "5"], "--rehearse is for alexnet, alexnet_caffe, vgg19; found digits"),
         (["--preset", "alexnet", "--rehearse", "5", "--weights", "x"], "leave out --weights"),
     ],
@@ -185,6 +190,49 @@ def test_tables_of_other_images_and_other_files_are_refused(table, tmp_path):
         selection.selected_by(other, labels)
     with pytest.raises(FileNotFoundError, match="there is no table"):
         selection.selected_by(tmp_path / "none.parquet", labels)
+
+
+def test_networks_of_the_same_kind_are_replicates(mlp, monkeypatch, tmp_path):
+    """The second is the first once more: it must say the same, and they cannot disagree."""
+    flags = {**mlp, "trials": 1, "sites": ("fc2",)}
+    analysis.run(Config(**flags, replicates=(mlp["weights"],), out=tmp_path / "run"))
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    for name in ("rho", "p", "n"):
+        key = "control_4.fc2.csi.{}." + name
+        values = [summary[key.format(which)]["value"] for which in ("same", "network_2")]
+        assert values[0] == values[1]
+    told = json.loads((tmp_path / "run" / "claims.json").read_text())
+    (agree,) = (
+        one for one in told if one["claim"].startswith("networks agree: selective units (CSI)")
+    )
+    assert "over 2 networks" in agree["why"]
+
+
+def other_checkpoint(mlp, folder):
+    """The same network, for images that went through something else."""
+    manifest, arrays = checkpoint.read(mlp["weights"])
+    checkpoint.write(folder, arrays, manifest | {"preprocess": "lenet5"})
+    return folder
+
+
+def test_a_replicate_of_another_kind_is_refused(mlp, tmp_path):
+    for path, message in (
+        (tmp_path / "nowhere", "nowhere is no checkpoint"),
+        (other_checkpoint(mlp, tmp_path / "other"), "other has the preprocess lenet5: no repl"),
+    ):
+        config = Config(**mlp, trials=1, replicates=(path,), out=tmp_path / "run")
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            analysis.run(config)
+        assert not (tmp_path / "run").exists()
+
+
+def test_no_more_units_are_kept_than_there_are_of_either_kind(mlp, tmp_path):
+    config = Config(**mlp, trials=1, keep=9, controls=False, out=tmp_path / "run")
+    analysis.run(config)
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "fc1: 9 of 24 units kept" in page
+    assert "fc2: 8 of 16 units kept" in page
+    assert "fc2, CSI above the quantile 0.25: 4 of 16 units kept" in page
 
 
 # --- rehearsals ------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def told(measured, folder):
         found = [
             figures2to5.figure_2(measured, images, folder, rng, NOTHING),
             figures2to5.figure_3(measured, images, folder, NOTHING),
-            figures2to5.figure_5(measured["in"], folder, NOTHING),
+            figures2to5.figure_5(measured["in"], folder, rng, NOTHING),
         ]
     numbers = [number for one, _ in found for number in one]
     said = claims.claims(numbers, ["in"], ["in"], DEFAULTS)
@@ -80,7 +80,9 @@ def test_selective_units_that_harm_and_others_that_help_come_out_so(rng, tmp_pat
     assert numbers["figure_2.in.n_improve"] >= SELECTIVE.sum()
     assert numbers["figure_5.n"] == SELECTIVE.sum()
     assert "the same direction as in the paper" in of_figure_3[0]
-    assert verdicts[CORRELATION] == verdicts[NEEDLESS] == claims.HOLDS
+    assert verdicts[CORRELATION] == claims.HOLDS
+    # Each helps five images of thirty: not for certain over images.
+    assert verdicts[NEEDLESS] == claims.CANNOT
 
 
 def test_the_flipped_plant_flips_the_report(rng, tmp_path):

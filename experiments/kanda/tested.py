@@ -1,0 +1,93 @@
+"""The tests of single claims, for any reading: what a universe of the multiverse says."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from jaxsel import mixture_curve, statistics
+from jaxsel.ablation import default_keep, related_loss_ratios
+
+from .claims import CANNOT, DOES_NOT, HOLDS, together, verdict
+from .figure6 import FEWEST_CLASSES
+from .figures2to5 import FEWEST
+from .measure import SiteUnits
+from .needless import surely_needless
+
+MIXED, TRIALS = (0.0, 0.5, 1.0), 20  # shares of non-selective units, and draws
+
+
+def lost(units: SiteUnits, measure: str) -> np.ndarray:
+    """What each unit's ablation costs, above 0 where the network does worse: percent."""
+    if measure == "loss":
+        return units.loss_ratio
+    n_images = units.effects.baseline.images.sum()
+    return -100 * units.effects.top1_change.sum(axis=1) / n_images
+
+
+def costs(units: SiteUnits, measure: str) -> str:
+    """Figure 2."""
+    test = statistics.signed_rank(lost(units, measure)[units.live])
+    return verdict(test.z, test.p, 1)
+
+
+def correlation(units: SiteUnits, measure: str) -> str:
+    """Figure 3."""
+    index = getattr(units, units.reading.index)[units.live]
+    rank = statistics.spearman(index, lost(units, measure)[units.live])
+    return verdict(rank.rho, rank.p, -1)
+
+
+def needless(units: SiteUnits, measure: str) -> str:
+    """As in figure 2."""
+    del measure
+    verdicts = np.array(units.effects.verdict())[units.selective]
+    if surely_needless(units).any():
+        return HOLDS
+    return DOES_NOT if "improves" not in verdicts and "harms" in verdicts else CANNOT
+
+
+def category(units: SiteUnits, measure: str) -> str:
+    """Figure 5."""
+    chosen = units.selective & (lost(units, measure) < 0)
+    if chosen.sum() < FEWEST:
+        return CANNOT
+    if measure == "loss":
+        related, others = related_loss_ratios(units.effects, units.best_class)
+    else:
+        change = -units.effects.top1_change
+        related = change[np.arange(len(change)), units.best_class].astype(np.float64)
+        others = change.sum(axis=1) - related
+    own, rest = (statistics.signed_rank(one[chosen]) for one in (related, others))
+    return together([verdict(own.z, own.p, 1), verdict(rest.z, rest.p, -1)])
+
+
+TESTS: Mapping[str, Callable[[SiteUnits, str], str]] = {
+    "costs": costs,
+    "correlation": correlation,
+    "needless": needless,
+    "category": category,
+}
+
+
+def mixtures(model, images, units, rng, progress, told) -> dict[str, str]:
+    """Figure 6, by loss and by accuracy."""
+    others = units.live & ~units.selective
+    if (keep := default_keep(units.selective, others)) < 2:
+        return {"loss": CANNOT, "accuracy": CANNOT}
+    k = 5 if len(images.class_names) >= FEWEST_CLASSES else 1
+    settings = {"rng": rng, "keep": keep, "fractions": MIXED, "trials": TRIALS, "k": k}
+    curve = mixture_curve(
+        model,
+        images,
+        units.site,
+        units.selective,
+        others,
+        progress=progress,
+        **settings,
+        **told,
+    )
+    said = {}
+    for measure, good in (("loss", -curve.loss_ratio), ("accuracy", curve.accuracy)):
+        tests = [statistics.signed_rank(good[:, 1] - good[:, end]) for end in (0, 2)]
+        said[measure] = together([verdict(test.z, test.p, 1) for test in tests])
+    return said
