@@ -133,7 +133,9 @@ def figure_1d(
     rng: np.random.Generator,
 ) -> tuple[list[Number], Drawing]:
     """Selectivity by site, and whether the sites in focus differ from the others."""
-    figure, axes = plotting.panels(1, 2, width=max(0.6 * len(measured), 4.0), sharex=True)
+    figure, axes = plotting.panels(
+        1, 2, width=min(max(0.6 * len(measured), 4.0), 8.0), sharex=True
+    )
     found, details = [], []
     for ax, (metric, name) in zip(axes[:, 0], NAMES.items(), strict=True):
         values = {s.site: getattr(s, metric)[s.live] for s in measured.values() if s.live.any()}

@@ -131,7 +131,7 @@ def figure_4(
     measured: Mapping[str, SiteUnits], images: Mapping[str, OverImages], folder: Path
 ) -> tuple[list[Number], Drawing]:
     """The correlation of figure 3 at every site."""
-    figure, axes = plotting.panels(1, width=max(1.0 * len(measured), 4.0), height=3.0)
+    figure, axes = plotting.panels(1, width=min(max(1.0 * len(measured), 4.0), 8.0), height=3.0)
     found, lines, details, below = [], [], [], []
     for metric, name in NAMES.items():
         ranks = [

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from .style import BLUE, BOXES, GREY, VERMILLION, axis_range
+from .style import BLUE, BOXES, GREY, VERMILLION, axis_range, named_ticks
 
 
 def loss_ratio_histogram(
@@ -110,7 +110,7 @@ def correlations_by_site(
         )
         largest = max([largest, *np.abs(values[np.isfinite(values)]).tolist()])
     limit = min(np.ceil(10 * largest + 1) / 10, 1.0) * 1.05
-    axes.set_xticks(range(len(sites)), list(sites))
+    named_ticks(axes, range(len(sites)), sites)
     axes.set(
         xlabel="site",
         ylabel="Spearman correlation with\nthe loss ratio (-1 to 1)",

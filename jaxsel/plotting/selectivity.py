@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from .style import BLUE, BOXES, VERMILLION
+from .style import BLUE, BOXES, VERMILLION, named_ticks
 
 
 def rank_curve(axes: Axes, responses: Float[np.ndarray, " images"], *, title: str) -> None:
@@ -67,6 +67,6 @@ def boxes_by_site(
         widths=0.6,
         **BOXES,
     )
-    axes.set_xticks(range(1, len(values) + 1), list(values))
+    named_ticks(axes, range(1, len(values) + 1), list(values))
     axes.set(xlabel=by, ylabel=f"{name} (0 to 1)", ylim=(-0.02, 1.02))
     axes.label_outer()

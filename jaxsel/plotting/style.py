@@ -1,17 +1,19 @@
 """One look for all figures, and files that are the same bytes for the same figure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Okabe and Ito's colours: told apart with every common form of colour blindness.
 BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#707070"
 PALE_BLUE = "#BFDCEE"
+MOST_LETTERS = 12  # side by side on an inch
 
 LOOK: dict[Any, Any] = {
     "axes.spines.right": False,
@@ -62,6 +64,21 @@ def panels(
     """
     figure = Figure(figsize=(width * n_columns, height * n_rows))
     return figure, figure.subplots(n_rows, n_columns, squeeze=False, **shared)
+
+
+def named_ticks(axes: Axes, positions: Sequence[float], names: Sequence[str]) -> None:
+    """Names along the x axis, upright where they would run into each other.
+
+    Args:
+        axes: where they are put.
+        positions: of the names.
+        names: one for each; several lines are as long as the longest.
+    """
+    longest = max((len(line) for name in names for line in name.split("\n")), default=0)
+    axes.set_xticks(list(positions), list(names))
+    figure: Any = axes.get_figure(root=True)
+    if longest * len(names) > MOST_LETTERS * figure.get_figwidth():
+        axes.tick_params(axis="x", labelrotation=90)
 
 
 def axis_range(values: np.ndarray) -> tuple[float, float]:
