@@ -88,8 +88,9 @@ def _network(
 ) -> tuple[Any, Dataset, list[plan.Step]]:
     """The network, untrained where it is to be trained, the images, and the first step."""
     if config.rehearse is not None:
-        model, test, _ = rehearsed(config.preset, config.rehearse, config.seed)
-        return model, test, []
+        n = min(config.rehearse, plan.SAMPLE)
+        model, few, _ = rehearsed(config.preset, n, config.seed)
+        return model, few.take(np.arange(config.rehearse) % n), []  # more are not looked at
     if config.weights is not None:
         model, test, _ = ported(config, bars)
         return model, test, []

@@ -66,7 +66,7 @@ def panels(
     return figure, figure.subplots(n_rows, n_columns, squeeze=False, **shared)
 
 
-def named_ticks(axes: Axes, positions: Sequence[float], names: Sequence[str]) -> None:
+def named_ticks(axes: Axes, positions: Sequence[int], names: Sequence[str]) -> None:
     """Names along the x axis, upright where they would run into each other.
 
     Args:

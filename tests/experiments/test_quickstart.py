@@ -225,24 +225,29 @@ def test_a_result_is_never_overwritten(monkeypatch, tmp_path):
 def test_a_run_that_was_killed_goes_on_and_writes_the_same_bytes(
     tmp_path, weights, monkeypatch
 ):
+    """Killed after both hidden layers and a mixture; or at the last of the controls."""
     settings = {"data": npz(tmp_path / "images.npz"), "weights": weights, "trials": 2}
     quickstart.main(quickstart.Config(**settings, out=tmp_path / "plain"))
-    settings |= {"resume": tmp_path / "kept", "out": tmp_path / "run"}
-    write, written = Kept.write, []
+    write, written, stop = Kept.write, [], [0]
 
     def writing(self, arrays, said):
         write(self, arrays, said)
         written.append(self.path)
-        if len(written) == 3:  # two hidden layers, then the first mixtures
+        if len(written) == stop[0]:
             raise SystemExit
 
     monkeypatch.setattr(Kept, "write", writing)
-    with pytest.raises(SystemExit):
-        quickstart.main(quickstart.Config(**settings))
-    assert not (tmp_path / "run").exists()
-    quickstart.main(quickstart.Config(**settings))
-    assert len(written) == len(set(written)) == 4  # nothing twice
-    assert files(tmp_path / "run") == files(tmp_path / "plain")
+    for name, at in (("first", 3), ("last", None)):
+        stop[0] = at or len(written)
+        written.clear()
+        out = tmp_path / name
+        config = quickstart.Config(**settings, resume=tmp_path / f"kept {name}", out=out)
+        with pytest.raises(SystemExit):
+            quickstart.main(config)
+        assert not out.exists()
+        quickstart.main(config)
+        assert len(set(written)) == len(written) > 3  # nothing twice
+        assert files(out) == files(tmp_path / "plain")
 
 
 @pytest.mark.parametrize(
