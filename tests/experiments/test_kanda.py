@@ -163,7 +163,7 @@ def test_another_networks_table_selects_the_best_images(mlp, table, tmp_path, ca
     loss = pq.read_table(table)["loss"].to_numpy()
     found = selection.selected_by(table, labels)
     np.testing.assert_array_equal(found.loss, loss)
-    asked = {"images": "best", "n_best": 2, "trials": 1, "verify": 3}
+    asked = {"images": "best", "n_best": 2, "trials": 1, "verify": 3, "controls": False}
     analysis.run(Config(**mlp, **asked, selected_by=table, out=tmp_path / "run"))
     told = capsys.readouterr().out
     assert "6 units again by brute force in float64: the worst error of a loss change" in told

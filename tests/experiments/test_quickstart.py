@@ -142,7 +142,7 @@ def test_a_ported_network_is_analysed_and_only_the_place_of_the_page_is_printed(
     source = npz(tmp_path / "images.npz", n=100)
     command = [sys.executable, "-m", "experiments.quickstart", "--data", source]
     command += ["--weights", str(weights), "--trials", "2", "--out", str(tmp_path / "run")]
-    command += ["--images", "best"]
+    command += ["--images", "best", "--no-controls"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert done.stdout == f"report: {tmp_path / 'run' / 'report.html'}\n"
