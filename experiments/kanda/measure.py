@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxsel import ablate_units, evaluate, first_order, metrics, record
-from jaxsel.ablation import UnitEffects
+from jaxsel import ablate_units, evaluate, metrics, record
+from jaxsel.ablation import UnitEffects, first_orders
 from jaxsel.data import Dataset
 from jaxsel.recording import UnitResponses
 from jaxsel.sites import Model
 
 from .reading import DEFAULTS, Reading
 
+BATCH = 32  # images of a backward pass, which keeps every activation
 # Column of units.parquet: what it is, with its unit.
 MEANINGS = {
     "site": "where the unit is",
@@ -126,12 +127,18 @@ def measure(
     means = record(model, dataset, sites) if reading.replacement == "mean" else {}
     if intact is None:
         intact = evaluate(model, dataset).loss
+    replacements = {
+        site: means[site].sums / len(dataset) if means else np.zeros(len(responses[site].zeros))
+        for site in sites
+    }
+    bar = progress("estimating to first order", len(dataset))
+    estimates = first_orders(model, dataset, replacements, batch_size=BATCH, progress=bar)
     found = {}
     for number, site in enumerate(sites):
         n_units = len(responses[site].zeros)
         units = (chosen or {}).get(site, np.arange(n_units))
         bar = progress(f"ablating {len(units)} units of {site}", len(units) * len(dataset))
-        replacement = means[site].sums / len(dataset) if means else np.zeros(n_units)
+        replacement = replacements[site]
         effects = ablate_units(
             model,
             dataset,
@@ -144,7 +151,7 @@ def measure(
             resume=resume,
             progress=bar,
         )
-        shortcut = first_order(model, dataset, site, replacement=replacement).sum(axis=1)
+        shortcut = estimates[site].sum(axis=1)
         some = of_units(responses[site], units)
         found[site] = with_metrics(site, some, effects, shortcut[units], intact, reading)
     return found

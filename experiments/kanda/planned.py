@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import rich.progress
 
-from jaxsel import ablate_groups, ablate_units, first_order, models, record
+from jaxsel import ablate_groups, ablate_units, models, record
+from jaxsel.ablation import first_orders
 from jaxsel.data import Dataset
 from jaxsel.evaluation import evaluate
 from jaxsel.training import fit
@@ -14,6 +15,7 @@ from jaxsel.training import fit
 from .. import plan
 from . import figure6, multiverse, tested
 from .analysed import drawn_channels
+from .measure import BATCH
 from .network import divided, ported, sites_in_focus
 from .reading import SHORT
 from .rehearsal import rehearsed
@@ -38,7 +40,10 @@ def planned(config: Config, bars: rich.progress.Progress) -> list[plan.Step]:
     analysed = test.take(np.arange(n_analysed))  # which they are is not known yet
     evaluating = plan.timed(lambda some: evaluate(model, some), test)
     recording = plan.timed(lambda some: record(model, some, sites), analysed)
-    estimates = plan.timed(lambda some: first_order(model, some, sites[0]), analysed)
+    nothing = dict.fromkeys(sites, 0.0)
+    estimates = plan.timed(
+        lambda some: first_orders(model, some, nothing, batch_size=BATCH), analysed
+    )
     units, means = drawn_channels(config, model, analysed, focus), None
     if config.replacement == "mean":
         some = analysed.take(np.arange(min(plan.SAMPLE, n_analysed)))
@@ -52,7 +57,7 @@ def planned(config: Config, bars: rich.progress.Progress) -> list[plan.Step]:
         plan.Step("evaluating", sum(evaluating)),
         plan.Step("recording responses", n_records * sum(recording)),
         *ablating,
-        plan.Step("first-order estimates", len(sites) * sum(estimates)),
+        plan.Step("first-order estimates", sum(estimates)),
     ]
     if config.verify:
         each = _verifying(model, analysed, sites[0])

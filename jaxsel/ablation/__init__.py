@@ -4,6 +4,7 @@ from .effects import Baseline as Baseline
 from .effects import GroupEffects as GroupEffects
 from .effects import UnitEffects as UnitEffects
 from .first_order import first_order as first_order
+from .first_order import first_orders as first_orders
 from .groups import ablate_groups as ablate_groups
 from .in_order import RemovalCurve as RemovalCurve
 from .in_order import ablate_in_order as ablate_in_order

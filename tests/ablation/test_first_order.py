@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxsel import Dataset, ablate_units, first_order, models
+from jaxsel.ablation import first_orders
 from jaxsel.data import digits
 from tests.references import mlp, parameters
 
@@ -95,3 +96,16 @@ def test_a_network_in_bfloat16_is_refused():
     dataset = Dataset(np.ones((2, 3), np.float32), np.arange(2), tuple("abc"))
     with pytest.raises(ValueError, match="is bfloat16"):
         first_order(lambda im, tap: tap("in", im.astype(jnp.bfloat16)), dataset, "in")
+
+
+def test_several_sites_at_once_are_each_alone():
+    model = models.build("lenet5", seed=1)
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(6, 32, 32, 3)).astype(np.float32)
+    dataset = Dataset(images, np.arange(6) % 3, tuple("0123456789"))
+    values = {"conv1": 0.1, "conv2": np.linspace(0, 1, 16).astype(np.float32), "fc1": 0.0}
+    together = first_orders(model, dataset, values, batch_size=4)
+    for site, value in values.items():
+        alone = first_order(model, dataset, site, replacement=value)
+        # The same float32 sums, in another program.
+        np.testing.assert_allclose(together[site], alone, rtol=1e-4, atol=1e-6)
