@@ -32,8 +32,8 @@ MEANINGS = {
     "unit": "number of the unit at its site, from 0",
     "csi": "category selectivity index, 0 to 1; of a silent unit as in units.parquet",
     "sparseness": "sparseness over images, 0 to 1; of a silent unit as in units.parquet",
-    "csi_cross_validated": "CSI with the best class chosen on other images, -1 to 1; NaN where "
-    "a class has a single image",
+    "csi_cross_validated": "CSI with the best class chosen on other images, -1 to 1 or "
+    "a little beyond; NaN where a class has a single image",
     "csi_above_chance": f"CSI less its mean over {N_SHUFFLES} shuffles of the labels",
     "csi_shuffled_95": "95 % quantile of the CSI with shuffled labels",
     "d_prime": "d-prime of the best class, in standard deviations",

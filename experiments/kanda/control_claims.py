@@ -29,8 +29,10 @@ def of_controls(
         held = f"{', '.join(HELD[name] for name in of_site.held)} held constant"
         ranks = {
             **{(index, held): of_site.correlation(index, *of_site.held) for index in NAMES},
-            ("csi", "cross-validated"): of_site.correlation("csi_cross_validated"),
-            ("csi", "less that of shuffled labels"): of_site.correlation("csi_above_chance"),
+            ("csi", "cross-validated CSI"): of_site.correlation("csi_cross_validated"),
+            ("csi", "CSI less that of shuffled labels"): of_site.correlation(
+                "csi_above_chance"
+            ),
             **{
                 (index, one.condition): one.ranks[site][index]
                 for one in listed
@@ -57,7 +59,7 @@ def more_than_untrained(
     The difference is tested as that of two independent correlations.
     """
     claim = f"the correlation ({SHORT[index]}) is further below 0 than in an untrained network"
-    why = f"{trained.rho:.2f} against {before.rho:.2f}"
+    why = f"{trained.rho:.2f} ({p_value(trained.p)}) against {before.rho:.2f}"
     if trained.n < 4 or before.n < 4 or np.isnan(trained.rho + before.rho):
         return Claim(claim, FIGURE, site, CANNOT, "too few units")
     both = np.clip([trained.rho, before.rho], -ALMOST, ALMOST)

@@ -68,7 +68,7 @@ def chance(behind: Mapping[str, Confounds], listed: Sequence[Elsewhere], folder:
     """How much of the index is chance."""
     measured = {one.key: one.units for one in listed if one.units is not None}
     figure, axes = plotting.panels(len(behind), width=4.6, height=3.0, sharey=True)
-    found, details, lowest = [], [], -0.02
+    found, details, lowest, highest = [], [], -0.02, 1.0
     for ax, (site, of_site) in zip(axes[0], behind.items(), strict=True):
         live = of_site.units.live & ~of_site.units.dead
         columns = {name: of_site.of[name][live] for name in MEANINGS if name in of_site.of}
@@ -84,6 +84,7 @@ def chance(behind: Mapping[str, Confounds], listed: Sequence[Elsewhere], folder:
         boxes = {textwrap.fill(BOXES[key], 10): one for key, one in values.items()}
         plotting.boxes_by_site(ax, boxes, name="CSI", by=site)
         lowest = min(lowest, *(float(one.min()) - 0.02 for one in values.values()))
+        highest = max(highest, *(float(one.max()) + 0.02 for one in values.values()))
         above = float(np.mean(columns["csi"] > columns["csi_shuffled_95"]))
         medians = {key: float(np.median(one)) for key, one in values.items()}
         entries: list[tuple] = [
@@ -96,10 +97,10 @@ def chance(behind: Mapping[str, Confounds], listed: Sequence[Elsewhere], folder:
         found += numbers("Control 2", site, f"units of {site}", entries)
         said = "; ".join(f"{BOXES[key]} {median:.2f}" for key, median in medians.items())
         details.append(
-            f"{site}: medians are {said}. {100 * above:.0f} % of the units have a CSI above "
-            "95 % of what shuffled labels give them."
+            f"{site}: medians of units that respond are {said}. {100 * above:.0f} % of the "
+            "units have a CSI above 95 % of what shuffled labels give them."
         )
-    axes[0, 0].set_ylim(lowest, 1.02)
+    axes[0, 0].set_ylim(lowest, max(highest, 1.02))
     plotting.save(figure, folder / "control_2")
     sentence = (
         "The category selectivity index as it is; cross-validated, with the best class chosen "
@@ -196,6 +197,5 @@ def in_words(rank: Correlation) -> str:
     """A correlation with interval, P and n."""
     if np.isnan(rank.rho):
         return "none"
-    return (
-        f"{rank.rho:.2f} ({rank.low:.2f} to {rank.high:.2f}, {p_value(rank.p)}, n = {rank.n})"
-    )
+    ends = "no interval" if np.isnan(rank.low) else f"{rank.low:.2f} to {rank.high:.2f}"
+    return f"{rank.rho:.2f} ({ends}, {p_value(rank.p)}, n = {rank.n})"

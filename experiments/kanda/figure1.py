@@ -12,7 +12,7 @@ from .measure import SiteUnits
 from .paper import Paper
 from .reading import NAMES
 from .resampled import OverImages, over_images_entries
-from .wording import compared, intervals, median_ends, numbers, p_value
+from .wording import compared, intervals, median_ends, numbers, p_value, short
 
 KINDS = ("selective", "non-selective")
 
@@ -43,7 +43,7 @@ def figure_1a(site: SiteUnits, folder: Path, paper: Paper) -> tuple[list[Number]
         )
         details.append(
             f"Unit {unit} ({kind}) has CSI {csi:.2f} and sparseness {sparseness:.2f}, responds "
-            f"to {fires:.0f} % of the images and has a loss ratio of {ratio:.2g} %."
+            f"to {fires:.0f} % of the images and has a loss ratio of {short(ratio)} %."
             + (beside if paper.examples else "")
         )
         found += numbers(
@@ -155,10 +155,12 @@ def figure_1d(
             continue
         in_focus = [of_site for site, of_site in values.items() if site in focus]
         test = statistics.rank_sum(np.concatenate(in_focus), np.concatenate(others))
+        last = set(focus) == set(list(measured)[-len(focus) :])
+        beside = f": {compared(test.z, test.p, 1)}" if last else " (not the last sites)"
         sites = " and ".join(focus)
         details.append(
             f"{name.capitalize()} of {sites} against the other sites: rank sum, "
-            f"z = {test.z:.1f}, {p_value(test.p)}: {compared(test.z, test.p, 1)}."
+            f"z = {test.z:.1f}, {p_value(test.p)}{beside}."
         )
         found += numbers(
             "Figure 1D",

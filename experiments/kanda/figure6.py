@@ -18,6 +18,7 @@ from .reading import Reading
 from .wording import ALPHA, median_ends, numbers, p_value
 
 FRACTIONS = tuple(i / 10 for i in range(11))  # of non-selective units
+FEWEST_TRIALS = 8  # with which a signed rank can reach P < 0.01
 FEWEST_CLASSES = 50  # with fewer, five guesses are nearly always enough
 # Lines for the other measures and thresholds; ten can differ with P = 0.005.
 MOST_TRIALS_OF_OTHERS = 10
@@ -99,6 +100,8 @@ def figure_6(
         "than either kind alone. Tests are signed ranks paired by trial: their P says how "
         "certain the result is over draws of units, in this network and on these images."
     )
+    if mixing.trials < FEWEST_TRIALS:
+        sentence += f" With fewer than {FEWEST_TRIALS} trials none can reach P < 0.01."
     title = "Figure 6. Mixtures of selective and non-selective units"
     return found, Drawing("figure_6", title, sentence, details)
 
@@ -156,16 +159,19 @@ def _panel(
     """One site: its lines, numbers and sentence."""
     curve = mixing.curve(units)
     if curve is None:
-        ax.set_title(f"{name}: too few units")
-        return [], f"{name}: too few live units."
-    title = f"{name}: {curve.keep} of {len(units.live)} units kept"
+        ax.set_title(f"{name}\ntoo few units of one kind")
+        ax.set_axis_off()
+        return [], f"{name}: too few units of one kind."
+    kept = f"{curve.keep} of {len(units.live)} units kept"
     baseline = units.effects.baseline
     intact = (baseline.top1 if mixing.k == 1 else baseline.top5).sum() / baseline.images.sum()
     share = curve.n_non_selective / curve.keep
-    plotting.mixture_lines(ax, share, curve.accuracy, intact=intact, k=mixing.k, title=title)
+    plotting.mixture_lines(
+        ax, share, curve.accuracy, intact=intact, k=mixing.k, title=f"{name}\n{kept}"
+    )
     about = f"{curve.keep} units of {name}"
     found, text = _statistics(where, about, share, mixing.fractions, curve, mixing.rng, paper)
-    return found, f"{title}. {text}"
+    return found, f"{name}: {kept}. {text}"
 
 
 def _statistics(
@@ -212,7 +218,8 @@ def _statistics(
     if max(mean) > min(mean):
         best = share[np.array(mean) == max(mean)]
         text += f" It is best at a share of {best[0]:.2f}"
-        text += "." if len(best) == 1 else f", and as good at others up to {best[-1]:.2f}."
+        alike = best[0] == best[-1]  # few units make neighbouring shares the same
+        text += "." if alike else f", and as good at others up to {best[-1]:.2f}."
     return numbers("Figure 6", where, about, entries), text
 
 

@@ -14,7 +14,7 @@ from .needless import surely_needless
 from .paper import Paper
 from .reading import NAMES
 from .resampled import OverImages, over_images_entries
-from .wording import ALPHA, compared, intervals, median_ends, numbers, p_value
+from .wording import ALPHA, compared, intervals, median_ends, numbers, p_value, short
 
 FEWEST = 10  # units that a test in figure 5 needs
 
@@ -44,7 +44,7 @@ def figure_2(
         median, z = paper.loss_ratio.get(site.site, ("", ""))
         beside = f"; {median} % and z = {z} in the paper" if median else ""
         details.append(
-            f"{site.site}: median {test.median:.2g} % "
+            f"{site.site}: median {short(test.median)} % "
             f"({intervals((low, high), of_images, ' %')}), signed rank "
             f"z = {test.z:.1f}, {p_value(test.p)}, n = {test.n}"
             f"{beside}: {compared(test.z, test.p, 1)}. The ablation of {n_improve} of "
@@ -131,7 +131,9 @@ def figure_4(
     measured: Mapping[str, SiteUnits], images: Mapping[str, OverImages], folder: Path
 ) -> tuple[list[Number], Drawing]:
     """The correlation of figure 3 at every site."""
-    figure, axes = plotting.panels(1, width=min(max(1.0 * len(measured), 4.0), 8.0), height=3.0)
+    figure, axes = plotting.panels(
+        1, width=min(max(1.0 * len(measured), 4.0), 8.0) + 1.6, height=3.0
+    )
     found, lines, details, below = [], [], [], []
     for metric, name in NAMES.items():
         ranks = [
@@ -228,8 +230,8 @@ def figure_5(
         test = statistics.signed_rank(ratios[chosen])
         fraction = test.median / 100
         details.append(
-            f"{name.capitalize()}: median {test.median:.2g} %, as a fraction {fraction:.2g}"
-            f"{beside}; signed rank z = {test.z:.1f}, {p_value(test.p)}: "
+            f"{name.capitalize()}: median {short(test.median)} %, as a fraction "
+            f"{short(fraction)}{beside}; signed rank z = {test.z:.1f}, {p_value(test.p)}: "
             f"{compared(test.z, test.p, sign)}."
         )
         found += numbers(

@@ -37,7 +37,8 @@ MEANINGS = {
     "loss_ratio": "loss_change in percent of the intact network's summed loss",
     "top1_change": "images gained (+) or lost (-) in the top 1",
     "top5_change": "images gained (+) or lost (-) in the top 5",
-    "verdict": "improves, harms, zero or undecided, given the error",
+    "verdict": "what its ablation does to the network, given the error: improves, harms, zero "
+    "or undecided",
 }
 
 

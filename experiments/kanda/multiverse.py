@@ -12,6 +12,7 @@ from jaxsel.data import Dataset
 from jaxsel.forward import REDUCTIONS
 
 from .analysed import Analysed, Progress, long_run
+from .claims import CATEGORY
 from .measure import SiteUnits, with_metrics
 from .reading import SHORT, Reading
 from .settings import Config
@@ -24,7 +25,7 @@ CLAIMS = {
     "costs": "taking away a unit costs the network, as a rule",
     "correlation": "the more selective a unit, the less its ablation costs",
     "needless": "taking away some of the selective units improves the network",
-    "category": "selective units that harm serve their own category at the cost of the others",
+    "category": CATEGORY,
     "mixture": "half selective and half others do better than either kind alone",
 }
 POOLS = ("reduce", "index", "above")  # that say which units are selective

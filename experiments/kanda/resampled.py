@@ -46,7 +46,8 @@ def over_images(
 
     $\theta \pm 1.96\,s$ with $s$ the standard deviation of $\theta$ over the draws; for a
     correlation the same of $\operatorname{artanh} \rho$. Not the draws' own quantiles: an index
-    is a maximum over class means, which grows when images are drawn twice.
+    is a maximum over class means, which grows when images are drawn twice. Of the loss ratio,
+    which is no maximum and may be skewed, they are.
 
     Args:
         units: with the loss change of every pair, and every response.
@@ -67,7 +68,8 @@ def over_images(
         name: rank_correlation(getattr(units, name)[units.live], ratios) for name in NAMES
     }
     return OverImages(
-        {name: _around(float(medians[name]), np.array(found[name])) for name in found},
+        {name: _around(float(medians[name]), np.array(found[name])) for name in NAMES}
+        | {"loss_ratio": _quantiles(np.array(found["loss_ratio"]))},
         {name: _back(_around(_artanh(points[name]), _artanh(rhos[name]))) for name in NAMES},
     )
 
@@ -155,6 +157,13 @@ def _around(value: float, draws: np.ndarray) -> Interval:
     draws = draws[np.isfinite(draws)]
     half = WIDE * float(draws.std(ddof=1)) if len(draws) > 1 else np.nan
     return float(value - half), float(value + half)
+
+
+def _quantiles(draws: np.ndarray) -> Interval:
+    if len(draws) < 2:
+        return np.nan, np.nan
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def _back(interval: Interval) -> Interval:

@@ -110,7 +110,8 @@ class Config(ImageFlags, Reading):
             )
         if self.rehearse is not None and (self.weights or self.data != "digits"):
             raise ValueError("--rehearse makes weights and images: leave out --weights, --data")
-        if self.preset != "digits" and self.weights is None and self.rehearse is None:
+        lacking = self.weights is None or self.data == "digits"
+        if self.preset != "digits" and lacking and self.rehearse is None:
             raise ValueError(
                 f"the preset {self.preset} needs --weights, a checkpoint written by python -m "
                 "ports, and --data; or --rehearse"

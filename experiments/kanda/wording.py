@@ -22,6 +22,15 @@ def p_value(p: float) -> str:
     return "P < 0.001" if p < 0.001 else f"P = {p:.3f}"
 
 
+def short(value: float) -> str:
+    """Two digits, or whole where it is large.
+
+    >>> short(0.0456), short(1324.2)
+    ('0.046', '1,324')
+    """
+    return f"{value:.2g}" if abs(value) < 100 else f"{value:,.0f}"
+
+
 def compared(value: float, p: float, paper: int) -> str:
     """Whether a signed effect goes the paper's way.
 
@@ -36,7 +45,7 @@ def compared(value: float, p: float, paper: int) -> str:
     if math.isnan(value) or math.isnan(p):
         return "too few units to compare with the paper"
     if p >= ALPHA:
-        return "no effect at the paper's threshold of P < 0.01"
+        return "not significant at the paper's threshold of P < 0.01"
     if value * paper > 0:
         return "the same direction as in the paper"
     return "the opposite of the paper's direction"
@@ -49,7 +58,7 @@ def intervals(units: tuple[float, float], images: tuple[float, float], unit: str
     '95 % intervals 0.1 % to 0.3 % over units, 0.15 % to 0.25 % over images'
     """
     said = [
-        f"{low:.2g}{unit} to {high:.2g}{unit} over {what}"
+        f"{short(low)}{unit} to {short(high)}{unit} over {what}"
         for what, (low, high) in (("units", units), ("images", images))
         if math.isfinite(low)
     ]

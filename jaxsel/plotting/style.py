@@ -85,13 +85,13 @@ def axis_range(values: np.ndarray) -> tuple[float, float]:
     """The range to show of values of which a few may lie far outside.
 
     The whole range with a margin, unless it is more than four times that of the middle
-    98 %: then the latter with a quarter on either side.
+    95 %: then the latter with a quarter on either side.
 
     >>> axis_range(np.array([0.0, 1.0, 2.0]))
     (-0.1, 2.1)
     """
     low, high = float(values.min()), float(values.max())
-    inner_low, inner_high = (float(q) for q in np.quantile(values, [0.01, 0.99]))
+    inner_low, inner_high = (float(q) for q in np.quantile(values, [0.025, 0.975]))
     margin = 0.05 * (high - low)
     if high - low > 4 * (inner_high - inner_low) > 0:
         low, high = max(low, inner_low), min(high, inner_high)

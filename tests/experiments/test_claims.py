@@ -40,8 +40,8 @@ CLAIM = {
     "costs": "taking away a unit costs the network, as a rule",
     "needless": "taking away some of the selective units improves the network",
     "correlation": "the more selective a unit (CSI), the less its ablation costs",
-    "everywhere": "so it is at most sites (CSI)",
-    "category": "selective units that harm serve their own category at the cost of the others",
+    "everywhere": "the more selective a unit (CSI), the less it costs, at most sites",
+    "category": claims.CATEGORY,
     "mixture": "half selective and half others do better than either kind alone",
 }
 

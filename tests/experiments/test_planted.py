@@ -104,5 +104,5 @@ def test_no_relation_gives_an_interval_that_covers_zero(seed, tmp_path):
     helps = np.concatenate([rng.permutation(30) < 15, rng.permutation(30) < 15])
     numbers, (_, of_figure_3, _), verdicts = told(planted(helps, rng, tmp_path), tmp_path)
     assert numbers["figure_3.in.csi.low"] < 0 < numbers["figure_3.in.csi.high"]
-    assert "no effect at the paper's threshold" in of_figure_3[0]
+    assert "not significant at the paper's threshold" in of_figure_3[0]
     assert verdicts[CORRELATION] == claims.CANNOT
