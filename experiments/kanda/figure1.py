@@ -10,7 +10,7 @@ from jaxsel.report import Drawing, Number
 
 from .measure import SiteUnits
 from .paper import Paper
-from .reading import NAMES
+from .reading import NAMES, SHORT
 from .resampled import OverImages, over_images_entries
 from .wording import compared, intervals, median_ends, numbers, p_value, short
 
@@ -139,7 +139,7 @@ def figure_1d(
     found, details = [], []
     for ax, (metric, name) in zip(axes[:, 0], NAMES.items(), strict=True):
         values = {s.site: getattr(s, metric)[s.live] for s in measured.values() if s.live.any()}
-        plotting.boxes_by_site(ax, values, name=name)
+        plotting.boxes_by_site(ax, values, name=SHORT[metric])
         for site, of_site in values.items():
             lower, median, upper = (float(q) for q in np.quantile(of_site, [0.25, 0.5, 0.75]))
             entries = [

@@ -30,7 +30,7 @@ def loss_ratio_histogram(
     median = float(np.median(loss_ratio))
     axes.axvline(median, color=VERMILLION, ls="--")
     outside = int(np.sum((loss_ratio < bins[0]) | (loss_ratio > bins[-1])))
-    note = f"\n{outside} units beyond the axis are in the outermost bins" if outside else ""
+    note = f"\n{outside} units beyond are in the end bins" if outside else ""
     axes.set(
         xlabel=f"loss ratio (% of the intact loss){note}",
         ylabel="units",
