@@ -77,7 +77,7 @@ def test_equals_a_loop_over_the_same_halves(rng, monkeypatch):
     labels = rng.permutation(np.repeat([0, 1, 3, 4], [2, 5, 8, 9]))  # none of class 2
     responses = np.maximum(rng.normal(size=(24, 8)) - 1, 0).astype(np.float32)
     responses[:, 7] = 0
-    splits, half_of = [], controls._half
+    splits, half_of = [], controls.half_of_each_class
     monkeypatch.setattr(controls, "_half", lambda *a: splits.append(half_of(*a)) or splits[-1])
     found = cross_validated_csi(responses, labels, 5, rng=rng, n_splits=7)
     assert len(splits) == 7
