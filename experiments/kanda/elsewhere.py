@@ -71,9 +71,8 @@ def conditions(
         units = measured(found.model, others, "other images")
         of_others = {site: ranks(one, one) for site, one in units.items()}
         crossed = {site: ranks(found.measured[site], one) for site, one in units.items()}
-        what = (
-            f"{len(others):,} images that were not selected, as the network does worse on them"
-        )
+        worse = "" if config.selected_by else " (the network does worse on them)"
+        what = f"{len(others):,} images that were not selected{worse}"
         from_others = "index from the selected images, loss ratio from those that were not"
         listed.append(Elsewhere("others", what, of_others, units))
         listed.append(Elsewhere("crossed", from_others, crossed))
