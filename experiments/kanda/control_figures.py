@@ -127,7 +127,7 @@ def other_indices(behind: Mapping[str, Confounds], folder: Path) -> Found:
         for index, rank, partial in zip(INDICES, plain, held, strict=True):
             for key, one in (("plain", rank), ("all", partial)):
                 about = f"{INDICES[index]} and loss ratio of {site}"
-                about += ", all of these held constant" if key == "all" else ""
+                about += f", {HELD_ALL} held constant" if key == "all" else ""
                 found += numbers("Control 3", f"{site}.{index}.{key}", about, _entries(one))
             details.append(
                 f"{INDICES[index]} in {site}: {in_words(rank)}; with {HELD_ALL} held constant "
