@@ -99,7 +99,7 @@ def analysed(
     return Analysed(model, test, evaluation, best, chosen, images, measured, intervals, focus)
 
 
-def long_run(config: Config, progress: Progress) -> dict[str, Any]:
+def long_run(config: Config, progress: Callable[..., Any]) -> dict[str, Any]:
     """What every ablation is told besides."""
     return {
         "memory": bytes_allowed(config),

@@ -13,6 +13,7 @@ from jaxsel.forward import REDUCTIONS
 
 from .analysed import Analysed, Progress, long_run
 from .claims import CATEGORY
+from .figure6 import Mixing
 from .measure import SiteUnits, with_metrics
 from .reading import SHORT, Reading
 from .settings import Config
@@ -121,17 +122,16 @@ def of_site(
     progress: Progress,
 ) -> list[Universe]:
     """All universes of one selection of images and one site."""
-    told = long_run(config, progress)
-    del told["progress"]
 
-    def bar(what: str, pairs: int) -> Callable[[int], None]:
-        return progress(f"multiverse, {selection} images: {what} {name}", len(images) * pairs)
+    def named(text: str, total: int) -> Callable[[int], None]:
+        return progress(f"multiverse, {selection} images: {text}", total)
 
     recorded = {
         reduce: record(found.model, images, (name,), reduce=reduce, keep_responses=True)[name]
         for reduce in REDUCTIONS
     }
     means = recorded["mean"].sums / len(images)
+    total = len(images) * len(means)
     effects = {
         replacement: ablate_units(
             found.model,
@@ -139,8 +139,7 @@ def of_site(
             name,
             replacement=value,
             per_image=pairs / f"{selection}-{found.focus.index(name)}-{replacement}.npy",
-            progress=bar(f"ablating by {replacement}", len(means)),
-            **told,
+            **long_run(config, named(f"ablating {name} by {replacement}", total)),
         )
         for replacement, value in (("zero", 0.0), ("mean", means))
     }
@@ -154,10 +153,11 @@ def of_site(
     }
     site = Site(units, REDUCTIONS if maps else REDUCTIONS[:1])
     rng, curves = np.random.default_rng([config.seed, 8]), {}
+    told = long_run(config, named)
+    mixing = Mixing(found.model, images, rng, TRIALS, config.keep, MIXED, **told)
     for way in itertools.product(site.reductions, SHORT, THRESHOLDS):
         read = site.read(replace(reading, **dict(zip(POOLS, way, strict=True))))
-        mixing = bar("mixing units of", TRIALS * len(MIXED))
-        curves[way] = mixtures(found.model, images, read, rng, mixing, told)
+        curves[way] = mixtures(mixing, read)
     return list(judged(site, reading, selection, curves))
 
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from jaxsel import mixture_curve, statistics
-from jaxsel.ablation import default_keep, related_loss_ratios
+from jaxsel import statistics
+from jaxsel.ablation import related_loss_ratios
 
 from .claims import CANNOT, DOES_NOT, HOLDS, together, verdict
-from .figure6 import FEWEST_CLASSES
+from .figure6 import Mixing
 from .figures2to5 import FEWEST
 from .measure import SiteUnits
 from .needless import surely_needless
@@ -69,23 +69,11 @@ TESTS: Mapping[str, Callable[[SiteUnits, str], str]] = {
 }
 
 
-def mixtures(model, images, units, rng, progress, told) -> dict[str, str]:
-    """Figure 6, by loss and by accuracy."""
-    others = units.live & ~units.selective
-    if (keep := default_keep(units.selective, others)) < 2:
+def mixtures(mixing: Mixing, units: SiteUnits) -> dict[str, str]:
+    """Figure 6, by loss and by accuracy; the shares are `MIXED`."""
+    curve = mixing.curve(units)
+    if curve is None:
         return {"loss": CANNOT, "accuracy": CANNOT}
-    k = 5 if len(images.class_names) >= FEWEST_CLASSES else 1
-    settings = {"rng": rng, "keep": keep, "fractions": MIXED, "trials": TRIALS, "k": k}
-    curve = mixture_curve(
-        model,
-        images,
-        units.site,
-        units.selective,
-        others,
-        progress=progress,
-        **settings,
-        **told,
-    )
     said = {}
     for measure, good in (("loss", -curve.loss_ratio), ("accuracy", curve.accuracy)):
         tests = [statistics.signed_rank(good[:, 1] - good[:, end]) for end in (0, 2)]
