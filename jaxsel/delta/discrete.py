@@ -31,8 +31,9 @@ def selection(step: Step) -> list[Array]:
         return step.bind(chooser, *parts)
     (chosen,), (change,) = step.raw(new, *cases), step.bind(new, *parts)
     after, rest = _moved(chosen, change)
-    # Where the case is the same as before, its change goes through unrounded.
-    same = chosen == step.outputs[0]
+    # Where the case is the same as before, its change goes through unrounded. Not by its value
+    # alone: a compiler that computes it twice may round it in two ways.
+    same = (new == chooser) | (chosen == step.outputs[0])
     switched = step.narrow(gap(after, step.outputs[0]) + rest)
     return [jnp.where(same, change, switched)]
 
