@@ -6,6 +6,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from ..sites import Tap, untouched
+from .batch_norm import BatchNorm
 from .images import refuse_other_shapes
 
 
@@ -52,8 +53,7 @@ class CNN7(nnx.Module):
             for i, (n_in, n_out) in enumerate(zip((3, *widths), widths, strict=False))
         )
         self.norms = nnx.List(
-            nnx.BatchNorm(n, use_running_average=True, momentum=0.99, epsilon=1e-3, rngs=rngs)
-            for n in (*widths, dense_width)
+            BatchNorm(n, momentum=0.99, epsilon=1e-3, rngs=rngs) for n in (*widths, dense_width)
         )
         self.fc7 = nnx.Linear(widths[-1], dense_width, kernel_init=glorot, rngs=rngs)
         self.fc8 = nnx.Linear(dense_width, n_classes, kernel_init=glorot, rngs=rngs)

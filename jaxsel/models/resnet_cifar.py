@@ -7,6 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from ..sites import Tap, untouched
+from .batch_norm import BatchNorm
 from .images import refuse_other_shapes
 
 
@@ -116,8 +117,10 @@ def _conv(n_in, n_out, stride, rngs):
 
 
 def _norm(n, rngs):
-    return nnx.BatchNorm(n, use_running_average=True, momentum=0.9, epsilon=1e-5, rngs=rngs)
+    return BatchNorm(n, momentum=0.9, epsilon=1e-5, rngs=rngs)
 
 
 def _rectified(x, slope):
-    return nnx.leaky_relu(x, slope) if slope else nnx.relu(x)
+    # Training gives slopes as arrays, so that networks of several share a program.
+    is_relu = isinstance(slope, int | float) and slope == 0
+    return nnx.relu(x) if is_relu else nnx.leaky_relu(x, slope)

@@ -7,6 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from ..sites import Tap, untouched
+from .batch_norm import BatchNorm
 from .images import refuse_other_shapes
 from .vgg import VGG16, conv_sites, conv_widths
 
@@ -50,8 +51,7 @@ class VGGCifar(nnx.Module):
             for n_in, n_out in pairs
         )
         self.norms = nnx.List(
-            nnx.BatchNorm(n, use_running_average=True, momentum=0.9, epsilon=1e-5, rngs=rngs)
-            for _, n in pairs
+            BatchNorm(n, momentum=0.9, epsilon=1e-5, rngs=rngs) for _, n in pairs
         )
         self.dense = nnx.List(
             nnx.Linear(n_in, n_out, rngs=rngs)
