@@ -12,6 +12,7 @@ def class_selectivity_index(
     means: Float[ArrayLike, "classes units"],
     *,
     where: Bool[ArrayLike, " classes"] | None = None,
+    cancelling: float = 0.0,
 ) -> Float[Array, " units"]:
     r"""How much more a unit responds to its best class than to the other classes.
 
@@ -24,11 +25,14 @@ def class_selectivity_index(
         means: class means, in the units of the activation, non-negative as after a ReLU.
             Below zero the index leaves its range.
         where: classes that take part; default all. In a training batch: `counts > 0`.
+        cancelling: for class means below 0, as a leaky ReLU has them: where the two means have
+            opposite signs and add up to less than this share of the sum of their sizes, the
+            index counts as undefined, so that none is beyond 1 / `cancelling`; 0 to 1.
 
     Returns:
         One index per unit, dimensionless: 0 (equal class means) to 1 (one class only).
-        Defined as 0, with zero gradient, where the two means add up to 0 (a silent unit)
-        and where fewer than two classes take part.
+        Defined as 0, with zero gradient, where the two means add up to 0 (a silent unit),
+        or nearly so by `cancelling`, and where fewer than two classes take part.
 
     Source:
         Morcos et al. (2018), "On the importance of single directions for generalization",
@@ -40,7 +44,8 @@ def class_selectivity_index(
     """
     best, others, n_others = best_and_others(means, where)
     total = best + others
-    undefined = (total == 0) | (n_others < 1)
+    sizes = jnp.abs(best) + jnp.abs(others)
+    undefined = (total == 0) | (jnp.abs(total) < cancelling * sizes) | (n_others < 1)
     # Dividing by 1 where the index is undefined keeps the gradient there at 0, not NaN. Both
     # means are brought to the order of 1 first: the derivative of a quotient squares its
     # denominator, which vanishes in float32 for a nearly silent unit.

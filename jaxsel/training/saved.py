@@ -1,0 +1,133 @@
+"""Where a run of replicas stands, kept on disk so that it can go on after a kill.
+
+A folder has one checkpoint per kept epoch (`epoch00012/`, see `jaxsel.checkpoint`: written
+beside, then renamed, with a checksum of every byte). What is random in training follows from
+seeds and the number of the epoch, so that these are all there is to keep of it.
+"""
+
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from .. import checkpoint
+from .replicas import CURVES, Group, Run
+
+KEPT = 2
+
+
+def save(folder: Path, group: Group, settings: Mapping[str, Any], *, keep: int = KEPT) -> None:
+    """Keep where a group stands, and remove all but the last checkpoints.
+
+    The parameters of every replica's best epoch are part of each checkpoint, so that what is
+    removed is never the best.
+
+    Args:
+        folder: of the group; made if it is not there.
+        group: after an epoch.
+        settings: what the run is, as JSON has it: a run with others is not gone on with.
+        keep: checkpoints to keep, at least 1.
+
+    Raises:
+        OSError: it cannot be written; the checkpoints before it are whole.
+    """
+    runs = group.get()
+    leaves = [jax.tree.leaves(runs[i]) for i in range(len(runs))]
+    stacked = {str(k): np.stack(x) for k, x in enumerate(zip(*leaves, strict=True))}
+    curves = {name: np.array(values) for name, values in group.curves.items()}
+    manifest = {
+        "network": "replicas",
+        "settings": dict(settings),
+        "parameters": sum(x.size for x in stacked.values()),
+        "epoch": group.epoch,
+        "replicas": [list(replica) for replica in _as_rows(group)],
+    }
+    place = folder / f"epoch{group.epoch:05d}"
+    if place.exists():  # a run that went on from an earlier one comes by again
+        shutil.rmtree(place)
+    try:
+        checkpoint.write(place, {"runs": stacked, "curves": curves}, manifest)
+    except OSError as error:
+        kept = [path.name for path in _found(folder)]
+        rest = f"; {kept[-1]} is whole, and a run goes on from it" if kept else ""
+        raise OSError(
+            f"the checkpoint {place} cannot be written: {error.strerror or error}{rest}"
+        ) from error
+    for old in _found(folder)[:-keep]:
+        shutil.rmtree(old)
+
+
+def resume(folder: Path, group: Group, settings: Mapping[str, Any]) -> bool:
+    """Bring a group to where the last good checkpoint left it, on any layout.
+
+    A checkpoint that is damaged is left out with a warning, for the one before it.
+
+    Args:
+        folder: of the group.
+        group: new; its replicas must be those of the checkpoint.
+        settings: as in `save`.
+
+    Returns:
+        Whether there was one to go on from.
+
+    Raises:
+        ValueError: the checkpoint is of other settings or replicas, or all are damaged.
+    """
+    _tidy(folder)
+    found = _found(folder)
+    for path in reversed(found):
+        try:
+            manifest, arrays = checkpoint.read(path)
+        except (ValueError, OSError) as error:
+            warnings.warn(f"not gone on from: {error}", stacklevel=2)
+            continue
+        _refuse_others(path, manifest, group, settings)
+        outline = jax.tree.structure(group.get()[0])
+        stacked = [arrays["runs"][str(k)] for k in range(outline.num_leaves)]
+        runs: dict[int, Run] = {
+            i: jax.tree.unflatten(outline, [leaf[i] for leaf in stacked])
+            for i in range(len(group.replicas))
+        }
+        group.put(runs)
+        group.curves = {name: list(arrays["curves"][name]) for name in CURVES}
+        group.epoch = manifest["epoch"]
+        return True
+    if found:
+        raise ValueError(
+            f"none of the {len(found)} checkpoints in {folder} can be read: remove them to "
+            "begin anew"
+        )
+    return False
+
+
+def _refuse_others(path, manifest, group, settings):
+    rows = [list(row) for row in _as_rows(group)]
+    if manifest.get("replicas") != rows:
+        raise ValueError(f"{path} is of other replicas: use another folder for these")
+    then = manifest["settings"]
+    now = dict(settings)
+    for name in sorted(then.keys() | now.keys()):
+        if then.get(name) != now.get(name):
+            raise ValueError(
+                f"{path} was written with {name} = {then.get(name)!r}, this run has "
+                f"{now.get(name)!r}: use another folder, or the same settings"
+            )
+
+
+def _as_rows(group):
+    return [(r.seed, r.alpha, r.slope) for r in group.replicas]
+
+
+def _found(folder: Path) -> list[Path]:
+    """The checkpoints, in the order of their epochs."""
+    return sorted(path for path in folder.glob("epoch*") if path.is_dir())
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a killed run left half written."""
+    for rest in folder.glob(".epoch*.unfinished-*"):
+        shutil.rmtree(rest, ignore_errors=True)
