@@ -5,7 +5,8 @@ a run can go on from any epoch, on any number of devices, with the same images.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,24 +15,28 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Integer, Shaped, UInt8
 
 from ..data.dataset import Dataset
+from ..data.encoded import EncodedImages
 
 # One stream for each thing that is drawn.
 ORDER, CROPS = 1, 2
+# Images that are decoded at a time, to float32 before they are bytes again.
+DECODED = 1000
 
 
 class OnDevice(NamedTuple):
     """A data set on the device.
 
     Attributes:
-        images: as stored, uint8, or as the network takes them where they are no whole pixels.
+        images: `(images, height, width, channels)`, uint8 as stored, or as the network takes
+            them where they are no whole pixels.
         labels: of the images.
-        pixels: what each of 256 values becomes as input, by channel; None where `images` are
-            input already.
+        pixels: what each of 256 values becomes as input, `(256, channels)`; None where
+            `images` are input already.
     """
 
-    images: Shaped[Array, "images height width channels"]
-    labels: Int[Array, " images"]
-    pixels: Float[Array, "values channels"] | None
+    images: Any
+    labels: Any
+    pixels: Any
 
     def inputs(self, stored: Shaped[Array, "batch ..."]) -> Float[Array, "batch ..."]:
         """What the network takes, to the bit what `Dataset.inputs` gives."""
@@ -40,8 +45,8 @@ class OnDevice(NamedTuple):
         return self.pixels[stored, jnp.arange(stored.shape[-1])]
 
 
-def on_device(dataset: Dataset) -> OnDevice:
-    """A data set as the training step takes it: one copy from host to device.
+def for_device(dataset: Dataset) -> OnDevice:
+    """A data set as the training step takes it, ready for one copy from host to device.
 
     Pixels stay bytes, four times smaller than input, and what preprocessing makes of each of
     the 256 values is looked up. Preprocessing that looks at more than one pixel at a time, such
@@ -51,12 +56,12 @@ def on_device(dataset: Dataset) -> OnDevice:
         dataset: images of one size.
 
     >>> from ..data import digits
-    >>> found = on_device(digits().take(np.arange(3)))
+    >>> found = jax.tree.map(jnp.asarray, for_device(digits().take(np.arange(3))))
     >>> found.images.dtype, found.inputs(found.images).dtype
     (dtype('uint8'), dtype('float32'))
     """
-    stored = np.asarray(dataset.images[slice(0, len(dataset))])
-    labels = jnp.asarray(dataset.labels)
+    stored = as_stored(dataset)
+    labels = dataset.labels
     first = slice(0, min(len(dataset), 64))
     if stored.dtype == np.uint8 and stored.ndim == 4:
         table = lookup(dataset.preprocess, stored)
@@ -64,8 +69,17 @@ def on_device(dataset: Dataset) -> OnDevice:
         if table is not None and np.array_equal(
             table[stored[first], channels], dataset.inputs(first)
         ):
-            return OnDevice(jnp.asarray(stored), labels, jnp.asarray(table))
-    return OnDevice(jnp.asarray(dataset.inputs(slice(0, len(dataset)))), labels, None)
+            return OnDevice(stored, labels, table)
+    return OnDevice(dataset.inputs(slice(0, len(dataset))), labels, None)
+
+
+def as_stored(dataset: Dataset) -> Shaped[np.ndarray, "images ..."]:
+    """All images as they are stored; encoded ones decoded, to bytes."""
+    if not isinstance(dataset.images, EncodedImages):
+        return np.asarray(dataset.images[slice(0, len(dataset))])
+    decoded = replace(dataset, preprocess=None)
+    parts = [slice(i, i + DECODED) for i in range(0, len(dataset), DECODED)]
+    return np.concatenate([decoded.inputs(part).astype(np.uint8) for part in parts])
 
 
 def lookup(

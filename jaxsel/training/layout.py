@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
@@ -102,7 +101,8 @@ class Layout:
 
     def _own(self, leaves: np.ndarray) -> Any:
         if len(self.devices) == 1:
-            return jnp.asarray(leaves if self.stacked else leaves[0])
+            own = leaves if self.stacked else leaves[0]
+            return jax.device_put(own, self.devices[0])
         if self.over == "replicas":
             lead = (len(self.devices), -1) if self.stacked else (len(self.devices),)
             return self._on_devices(leaves.reshape(*lead, *leaves.shape[1:]))

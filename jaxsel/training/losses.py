@@ -53,7 +53,8 @@ def selectivity_loss(
         images: a minibatch, preprocessed.
         labels: of the images, 0 to classes - 1.
         alpha: weight of the regulariser, nats per unit of the index.
-        sites: whose units count; by default all of the model's.
+        sites: whose units count; by default all of the model's. With none, the loss is the
+            cross-entropy.
         index: of the responses to the batch (`jaxsel.training.indices`); by default the class
             selectivity index. Responses to feature maps are their spatial means.
         where: images that count; by default all. Others add nothing, not even to the mean.
@@ -97,6 +98,8 @@ def selectivity_loss(
     }
     all_labels, all_counted = (whole_batch(x, axis_name) for x in (safe, counted))
     chosen = class_selectivity() if index is None else index
+    if not responses:
+        return cross_entropy, Parts(cross_entropy, accuracy, jnp.zeros(0, logits.dtype))
     per_site = jnp.stack(
         [
             chosen(values, all_labels, n_classes, all_counted).mean()

@@ -81,20 +81,23 @@ def summary(
 
     Returns:
         `loss` (nats), `accuracy` (a fraction), and by site `index`, the mean class selectivity
-        index of the units, and `dead`, how many of them are silent for every image.
+        index of the units, `units`, how many there are, and `dead`, how many of them are silent
+        for every image.
     """
     n_images = len(labels)
-    indices, dead = [], []
+    indices, dead, units = [], [], []
     with jax.enable_x64(True):
         for site, of_classes in sums.classes.items():
             counts = np.bincount(labels, minlength=len(of_classes))
             means = np.asarray(of_classes, np.float64) / np.maximum(counts, 1)[:, None]
             index = class_selectivity_index(means, where=counts > 0, cancelling=CANCELLING)
             indices.append(float(np.mean(index)))
+            units.append(of_classes.shape[1])
             dead.append(int((~np.asarray(sums.alive[site])).sum()))
     return {
         "loss": float(sums.loss) / n_images,
         "accuracy": int(sums.right) / n_images,
         "index": indices,
+        "units": units,
         "dead": dead,
     }

@@ -15,12 +15,20 @@ import jax
 import numpy as np
 
 from .. import checkpoint
-from .replicas import CURVES, Group, Run
+from .group import CURVES, Group, Standing, fetched, placed
+from .programs import Run
 
 KEPT = 2
 
 
-def save(folder: Path, group: Group, settings: Mapping[str, Any], *, keep: int = KEPT) -> None:
+def save(
+    folder: Path,
+    group: Group,
+    standing: Standing,
+    settings: Mapping[str, Any],
+    *,
+    keep: int = KEPT,
+) -> None:
     """Keep where a group stands, and remove all but the last checkpoints.
 
     The parameters of every replica's best epoch are part of each checkpoint, so that what is
@@ -28,25 +36,26 @@ def save(folder: Path, group: Group, settings: Mapping[str, Any], *, keep: int =
 
     Args:
         folder: of the group; made if it is not there.
-        group: after an epoch.
+        group: which.
+        standing: where it stands.
         settings: what the run is, as JSON has it: a run with others is not gone on with.
         keep: checkpoints to keep, at least 1.
 
     Raises:
         OSError: it cannot be written; the checkpoints before it are whole.
     """
-    runs = group.get()
+    runs = fetched(group, standing)
     leaves = [jax.tree.leaves(runs[i]) for i in range(len(runs))]
     stacked = {str(k): np.stack(x) for k, x in enumerate(zip(*leaves, strict=True))}
-    curves = {name: np.array(values) for name, values in group.curves.items()}
+    curves = {name: np.array(values) for name, values in standing.curves.items()}
     manifest = {
         "network": "replicas",
         "settings": dict(settings),
         "parameters": sum(x.size for x in stacked.values()),
-        "epoch": group.epoch,
+        "epoch": standing.epoch,
         "replicas": [list(replica) for replica in _as_rows(group)],
     }
-    place = folder / f"epoch{group.epoch:05d}"
+    place = folder / f"epoch{standing.epoch:05d}"
     if place.exists():  # a run that went on from an earlier one comes by again
         shutil.rmtree(place)
     try:
@@ -61,18 +70,21 @@ def save(folder: Path, group: Group, settings: Mapping[str, Any], *, keep: int =
         shutil.rmtree(old)
 
 
-def resume(folder: Path, group: Group, settings: Mapping[str, Any]) -> bool:
+def resume(
+    folder: Path, group: Group, settings: Mapping[str, Any], outline: Run
+) -> Standing | None:
     """Bring a group to where the last good checkpoint left it, on any layout.
 
     A checkpoint that is damaged is left out with a warning, for the one before it.
 
     Args:
         folder: of the group.
-        group: new; its replicas must be those of the checkpoint.
+        group: its replicas must be those of the checkpoint.
         settings: as in `save`.
+        outline: any replica's run, for the shape of the tree.
 
     Returns:
-        Whether there was one to go on from.
+        Where the group stands; None if there is no checkpoint.
 
     Raises:
         ValueError: the checkpoint is of other settings or replicas, or all are damaged.
@@ -86,22 +98,20 @@ def resume(folder: Path, group: Group, settings: Mapping[str, Any]) -> bool:
             warnings.warn(f"not gone on from: {error}", stacklevel=2)
             continue
         _refuse_others(path, manifest, group, settings)
-        outline = jax.tree.structure(group.get()[0])
-        stacked = [arrays["runs"][str(k)] for k in range(outline.num_leaves)]
+        tree = jax.tree.structure(outline)
+        stacked = [arrays["runs"][str(k)] for k in range(tree.num_leaves)]
         runs: dict[int, Run] = {
-            i: jax.tree.unflatten(outline, [leaf[i] for leaf in stacked])
+            i: jax.tree.unflatten(tree, [leaf[i] for leaf in stacked])
             for i in range(len(group.replicas))
         }
-        group.put(runs)
-        group.curves = {name: list(arrays["curves"][name]) for name in CURVES}
-        group.epoch = manifest["epoch"]
-        return True
+        curves = {name: tuple(arrays["curves"][name]) for name in CURVES}
+        return Standing(manifest["epoch"], placed(group, runs), curves)
     if found:
         raise ValueError(
             f"none of the {len(found)} checkpoints in {folder} can be read: remove them to "
             "begin anew"
         )
-    return False
+    return None
 
 
 def _refuse_others(path, manifest, group, settings):

@@ -1,0 +1,1 @@
+"""Training of many replicas, from a preset to tables and networks."""

@@ -1,0 +1,153 @@
+"""One group of replicas: trained, tested, their networks and numbers written."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jaxsel import checkpoint, models
+from jaxsel.data import Dataset
+from jaxsel.forward import forward
+from jaxsel.training import (
+    INDICES,
+    Group,
+    Index,
+    Layout,
+    Replica,
+    Standing,
+    Trained,
+    assess,
+    chosen,
+    class_selectivity,
+    finish,
+    group_of,
+)
+
+from .images import divided
+from .settings import Config
+
+RESULT = "result.json"
+
+
+def prepared(
+    config: Config, replicas: Sequence[Replica]
+) -> tuple[Group, Callable[[int], nnx.Module], Dataset]:
+    """A group, what builds its networks, and the test images."""
+    train, validation, test = divided(config)
+
+    def build(seed: int) -> nnx.Module:
+        return models.build(config.network, seed=seed, n_classes=len(train.class_names))
+
+    sites = watched_sites(config, build(0), train)
+    group = group_of(
+        build,
+        train,
+        validation,
+        replicas,
+        config.recipe,
+        sites=sites,
+        index=regularised_index(config),
+        layout=layout(config),
+    )
+    return group, build, test
+
+
+def layout(config: Config) -> Layout:
+    """Where it runs, as asked for or by the backend."""
+    return chosen(stacked=config.stacked, over=config.over, parallel=config.parallel)
+
+
+def regularised_index(config: Config) -> Index:
+    """What the regulariser turns up or down."""
+    if config.index == "class_selectivity":
+        return class_selectivity(negative=config.negative)
+    return INDICES[config.index]
+
+
+def watched_sites(config: Config, network: Any, images: Dataset) -> tuple[str, ...]:
+    """Those that were asked for, or those of convolutions, or all where there are none."""
+    one = jax.ShapeDtypeStruct(images.inputs(slice(0, 1)).shape, np.float32)
+    activations = jax.eval_shape(lambda x: forward(network, x, sites=config.sites)[1], one)
+    maps = tuple(site for site, x in activations.items() if len(x.shape) == 4)
+    return tuple(activations) if config.sites is not None else maps or tuple(activations)
+
+
+def run_group(
+    config: Config,
+    replicas: Sequence[Replica],
+    folder: Path,
+    networks: Path,
+    *,
+    on_epoch: Callable[[Group, Standing], None] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Train a group, or go on with it, and return a row of numbers per replica.
+
+    Args:
+        config: of the whole training.
+        replicas: of the group.
+        folder: for its checkpoints, curves and `result.json`.
+        networks: where each replica's best network is written, as `models.load` reads it.
+        on_epoch: called after every epoch.
+        progress: called with images as they are trained on, times replicas.
+    """
+    if (folder / RESULT).is_file():
+        return json.loads((folder / RESULT).read_text())
+    group, build, test = prepared(config, replicas)
+    told = None if on_epoch is None else (lambda standing: on_epoch(group, standing))
+    trained = finish(group, build, folder, config.settings, on_epoch=told, progress=progress)
+    tested = assess(group, trained, test)
+    rows = [_row(group, one, seen) for one, seen in zip(trained, tested, strict=True)]
+    if jax.process_index() == 0:
+        for one in trained:
+            _write_network(config, one, len(test.class_names), networks)
+        unfinished = folder / f".{RESULT}.unfinished"
+        unfinished.write_text(json.dumps(rows, indent=1) + "\n")
+        unfinished.replace(folder / RESULT)
+    return rows
+
+
+def _row(group: Group, one: Trained, tested: dict[str, Any]) -> dict[str, Any]:
+    replica, curves = one.replica, one.curves
+    at_best = max(one.best_epoch - 1, 0)
+    row = {
+        "seed": replica.seed,
+        "alpha": replica.alpha,
+        "slope": replica.slope,
+        "best_epoch": one.best_epoch,
+        "finite": bool(np.isfinite(curves["train_loss"]).all()),
+        "train_loss": float(curves["train_loss"][-1]),
+        "train_accuracy": float(curves["train_accuracy"][-1]),
+        "validation_loss": float(curves["validation_loss"][at_best]),
+        "validation_accuracy": float(curves["validation_accuracy"][at_best]),
+        "test_loss": tested["loss"],
+        "test_accuracy": tested["accuracy"],
+        "index": float(np.mean(tested["index"])),
+        "dead": sum(tested["dead"]) / sum(tested["units"]),
+    }
+    for name in ("index", "dead"):
+        row |= {f"{name}_{s}": v for s, v in zip(group.sites, tested[name], strict=True)}
+    return row
+
+
+def _write_network(config: Config, one: Trained, n_classes: int, networks: Path) -> None:
+    place = networks / str(one.replica)
+    if place.exists():  # killed between this and its result: the same once more
+        shutil.rmtree(place)
+    settings: dict[str, Any] = {"n_classes": n_classes}
+    if one.replica.slope:
+        settings["slope"] = one.replica.slope
+    manifest = {
+        "network": config.network,
+        "settings": settings,
+        "parameters": models.n_parameters(one.network),
+        "preprocess": config.preprocess,
+        "source": f"trained by jaxsel: {one.replica}, epoch {one.best_epoch}",
+        "recipe": config.settings,
+    }
+    checkpoint.write(place, models.arrays_of(one.network), manifest)
