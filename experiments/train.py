@@ -25,7 +25,7 @@ from typing import Any
 import jax
 
 from jaxsel.report import environment
-from jaxsel.training import Replica, in_groups, replicas_that_fit
+from jaxsel.training import Replica, agreed, in_groups, replicas_that_fit
 from jaxsel.training.curves import FILE as CURVES_FILE
 
 from . import cli
@@ -57,13 +57,13 @@ def main(config: Config) -> None:
 
 def cut(config: Config, folder: Path) -> list[tuple[Replica, ...]]:
     """The replicas in groups that fit into memory; once cut, they stay so."""
-    if (folder / CUT).is_file():
+    if agreed((folder / CUT).is_file()):
         return known_cut(config, folder)
     size = config.group
     if size is None:
         group, build, _ = prepared(config, config.replicas)
         limit = None if config.memory is None else int(config.memory * 2**30)
-        size = replicas_that_fit(group, build, limit)
+        size = agreed(replicas_that_fit(group, build, limit))
     groups = in_groups(config.replicas, size)
     if jax.process_index() == 0:
         folder.mkdir(parents=True, exist_ok=True)

@@ -126,13 +126,24 @@ def named(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _save(path: Path, arrays: Mapping[str, Any]) -> None:
-    with ocp.StandardCheckpointer() as checkpointer:
+    with _checkpointer() as checkpointer:
         checkpointer.save(path, arrays)
 
 
 def _restore(path: Path) -> Any:
-    with ocp.StandardCheckpointer() as checkpointer:
+    with _checkpointer() as checkpointer:
         return checkpointer.restore(path)
+
+
+def _checkpointer() -> ocp.StandardCheckpointer:
+    """Orbax's, for this process alone: several that train together each have all arrays."""
+    if jax.process_count() == 1:
+        return ocp.StandardCheckpointer()
+    own = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process{own}"
+    )
+    return ocp.StandardCheckpointer(multiprocessing_options=alone)
 
 
 def _uninterrupted(work: Callable[..., Any], *arguments: Any) -> Any:

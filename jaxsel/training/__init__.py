@@ -18,6 +18,7 @@ from .replicas import assess as assess
 from .replicas import train_replicas as train_replicas
 from .supervised import Fit as Fit
 from .supervised import fit as fit
+from .sweep import agreed as agreed
 from .sweep import finish as finish
 from .sweep import in_groups as in_groups
 from .sweep import replicas_that_fit as replicas_that_fit

@@ -44,7 +44,9 @@ def save(
     Raises:
         OSError: it cannot be written; the checkpoints before it are whole.
     """
-    runs = fetched(group, standing)
+    runs = fetched(group, standing)  # of several processes, all take part
+    if jax.process_index() != 0:
+        return
     leaves = [jax.tree.leaves(runs[i]) for i in range(len(runs))]
     stacked = {str(k): np.stack(x) for k, x in enumerate(zip(*leaves, strict=True))}
     curves = {name: np.array(values) for name, values in standing.curves.items()}
@@ -89,7 +91,8 @@ def resume(
     Raises:
         ValueError: the checkpoint is of other settings or replicas, or all are damaged.
     """
-    _tidy(folder)
+    if jax.process_index() == 0:
+        _tidy(folder)
     found = _found(folder)
     for path in reversed(found):
         try:

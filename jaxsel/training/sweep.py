@@ -1,13 +1,15 @@
 """More replicas than fit into memory: groups of them, each of which can be gone on with."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
+from jax.experimental import multihost_utils
 
 from .. import memory
 from ..locks import locked
@@ -63,6 +65,29 @@ def replicas_that_fit(
     most = -(-len(group.replicas) // width)
     fitting = memory.fitting(needs, most, allowed, "replicas of a device")
     return min(fitting * width, len(group.replicas))
+
+
+def agreed(decision: int) -> int:
+    """What the first of several processes decides, a number or truth value; each must ask.
+
+    >>> agreed(3)
+    3
+    """
+    if jax.process_count() == 1:
+        return decision
+    return int(multihost_utils.broadcast_one_to_all(np.int32(decision)))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps other runs out of a folder while it lasts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "lock").touch()
+    lock = locked(folder / "lock", without_locks=True)
+    if lock is None:
+        raise RuntimeError(f"another run is at work in {folder}")
+    with lock:
+        yield
 
 
 def _working(group: Group, replica: Replica, state: Any, n: int) -> int:
@@ -123,26 +148,25 @@ def finish(
     Warns:
         UserWarning: a checkpoint is damaged; the one before it is used.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "lock").touch()
-    lock = locked(folder / "lock", without_locks=True)
-    if lock is None:
-        raise RuntimeError(f"another run is at work in {folder}")
-    with lock:
+    # Of several processes that train together, one writes.
+    is_writer = jax.process_index() == 0
+    with _alone(folder) if is_writer else nullcontext():
         standing = beginning(group, build)
         standing = resume(folder, group, settings, fetched(group, standing)[0]) or standing
-        write_curves(folder, group, standing)
+        if is_writer:
+            write_curves(folder, group, standing)
         if on_epoch is not None:
             on_epoch(standing)
         cost, since = 0.0, time.monotonic()
         while standing.epoch < group.recipe.epochs:
             standing = advance(group, standing, progress)
-            append_curves(folder, group, standing)
+            if is_writer:
+                append_curves(folder, group, standing)
             if on_epoch is not None:
                 on_epoch(standing)
             now = time.monotonic()
             is_last = standing.epoch == group.recipe.epochs
-            if is_last or now - since >= cost / share:
+            if agreed(is_last or now - since >= cost / share):
                 save(folder, group, standing, settings)
                 since = time.monotonic()
                 cost = since - now
