@@ -6,8 +6,11 @@ array and every file, the last file that of the manifest: a checkpoint that is t
 or differs in one byte from what was written is refused instead of analysed.
 """
 
+import errno
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +23,8 @@ import orbax.checkpoint as ocp
 from .folders import finished_folder
 
 FORMAT = 2
+# What a checkpoint takes besides its numbers.
+MARGIN = 2**18
 
 
 def write(path: Path, arrays: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,6 +38,10 @@ def write(path: Path, arrays: Mapping[str, Any], manifest: Mapping[str, Any]) ->
 
     Returns:
         The manifest as written.
+
+    Raises:
+        FileExistsError: something is there already.
+        OSError: it cannot be written, as on a full disk: nothing is left of it.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -52,7 +61,11 @@ def write(path: Path, arrays: Mapping[str, Any], manifest: Mapping[str, Any]) ->
         "arrays": listed,
     }
     with finished_folder(path) as folder:
-        _uninterrupted(_save, folder / "arrays", arrays)
+        _refuse_full_disk(folder, sum(array.nbytes for array in jax.tree.leaves(arrays)))
+        try:
+            _uninterrupted(_save, folder / "arrays", arrays)
+        except ValueError as error:  # what orbax makes of a system's error
+            raise OSError(errno.EIO, f"orbax could not write it: {error}", str(path)) from error
         full["files"] = _files(folder / "arrays")
         text = json.dumps(full, indent=2) + "\n"
         (folder / "manifest.json").write_text(text)
@@ -123,6 +136,13 @@ def named(tree: Mapping[str, Any]) -> dict[str, Any]:
     """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {"/".join(str(key.key) for key in path): leaf for path, leaf in leaves}
+
+
+def _refuse_full_disk(folder: Path, n_bytes: int) -> None:
+    """Before orbax tries: each of its threads would complain at length."""
+    free = shutil.disk_usage(folder).free
+    if free < n_bytes + MARGIN:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def _save(path: Path, arrays: Mapping[str, Any]) -> None:
