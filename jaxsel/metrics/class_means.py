@@ -47,12 +47,14 @@ def best_and_others(
     """
     means = jnp.asarray(means)
     present = jnp.ones(means.shape[0], bool) if where is None else jnp.asarray(where)
-    best = means.max(axis=0, where=present[:, None], initial=-jnp.inf)
     n_others = present.sum() - 1
-    # The best class is taken out by its place, not by subtracting its mean from the sum:
-    # where it is a thousand times the others, the difference would have lost their digits.
+    # The best class is taken out by its place, not by subtracting its mean from the sum: where
+    # it is a thousand times the others, the difference would have lost their digits. Nor is it
+    # the maximum, whose derivative looks for its place again: numbers that a compiler computes
+    # twice may differ by a rounding, and then there is no such place, and NaN.
     at_best = jnp.arange(means.shape[0])[:, None] == jnp.argmax(
         jnp.where(present[:, None], means, -jnp.inf), axis=0
     )
+    best = means.sum(axis=0, where=present[:, None] & at_best)
     others = means.sum(axis=0, where=present[:, None] & ~at_best)
     return best, others / jnp.maximum(n_others, 1), n_others

@@ -4,6 +4,7 @@ On the CPU, XLA's own takes two to four times as long (`BENCHMARKS.md`), and eig
 more inside a loop. Forward pass and gradient of the input stay XLA's.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -18,18 +19,14 @@ LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def by_chunks(
-    images: Float[Array, "images height width channels"],
-    kernel: Float[Array, "rows columns channels units"],
-    strides: Any,
+    images: Float[Array, "..."],
+    kernel: Float[Array, "..."],
+    window_strides: Sequence[int],
     padding: Any,
     *,
-    dimension_numbers: Any,
-    lhs_dilation: Any = (1, 1),
-    rhs_dilation: Any = (1, 1),
-    feature_group_count: int = 1,
     precision: Any = None,
     **others: Any,
-) -> Float[Array, "images rows_out columns_out units"]:
+) -> Float[Array, "..."]:
     """`jax.lax.conv_general_dilated`, but with a faster gradient of the kernel on the CPU.
 
     Takes the same arguments, so that an `nnx.Conv` can use it; grouped and dilated
@@ -42,30 +39,44 @@ def by_chunks(
     >>> bool((gradient(by_chunks) == gradient(lax.conv_general_dilated)).all())
     True
     """
-    numbers = lax.conv_dimension_numbers(images.shape, kernel.shape, dimension_numbers)
-    plain = (
-        images.ndim == 4
-        and feature_group_count == 1
-        and {*lhs_dilation, *rhs_dilation} == {1}
-        and numbers == lax.conv_dimension_numbers(images.shape, kernel.shape, LAYOUT)
+    xla_s_own = partial(
+        lax.conv_general_dilated,
+        images,
+        kernel,
+        window_strides,
+        padding,
+        precision=precision,
+        **others,
     )
-    if not plain:
-        return lax.conv_general_dilated(
-            images,
-            kernel,
-            strides,
-            padding,
-            lhs_dilation=lhs_dilation,
-            rhs_dilation=rhs_dilation,
-            dimension_numbers=dimension_numbers,
-            feature_group_count=feature_group_count,
-            precision=precision,
-            **others,
-        )
-    strides = tuple(strides)
+    if not _is_plain(images, kernel, **others) or 0 in jax.eval_shape(xla_s_own).shape:
+        return xla_s_own()
+    strides = tuple(window_strides)
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(images.shape[1:3], kernel.shape[:2], strides, padding)
     return _convolution(images, kernel, strides, tuple(map(tuple, padding)), precision)
+
+
+def _is_plain(
+    images,
+    kernel,
+    *,
+    dimension_numbers=None,
+    lhs_dilation=None,
+    rhs_dilation=None,
+    feature_group_count=1,
+    batch_group_count=1,
+    **others,
+):
+    """Whether it is a convolution over two axes, channels last, and nothing more."""
+    if images.ndim != 4:
+        return False
+    numbers = lax.conv_dimension_numbers(images.shape, kernel.shape, dimension_numbers)
+    return (
+        numbers == lax.conv_dimension_numbers(images.shape, kernel.shape, LAYOUT)
+        and {*(lhs_dilation or (1, 1)), *(rhs_dilation or (1, 1))} == {1}
+        and feature_group_count == batch_group_count == 1
+        and all(value is None for value in others.values())
+    )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))

@@ -19,6 +19,8 @@ Index = Callable[..., Float[Array, " units"]]
 
 # Below this share of the sum of their sizes, two class means of opposite signs cancel.
 CANCELLING = 0.01
+# Class means that differ by less than this share of their size are equal, once shifted.
+EQUAL = 1e-5
 
 
 def _clipped(means: Float[Array, "classes units"], where: Bool[Array, " classes"]) -> Array:
@@ -27,9 +29,16 @@ def _clipped(means: Float[Array, "classes units"], where: Bool[Array, " classes"
 
 
 def _shifted(means: Float[Array, "classes units"], where: Bool[Array, " classes"]) -> Array:
-    smallest = means.min(axis=0, where=where[:, None], initial=jnp.inf)
-    # With no class at all there is nothing to shift by.
-    return means - jnp.where(jnp.isfinite(smallest), jnp.minimum(smallest, 0), 0)
+    # By its place, not as a minimum: see `best_and_others`.
+    place = jnp.argmin(jnp.where(where[:, None], means, jnp.inf), axis=0)
+    at_smallest = jnp.arange(means.shape[0])[:, None] == place
+    smallest = means.sum(axis=0, where=at_smallest & where[:, None])
+    shifted = means - jnp.minimum(smallest, 0)
+    # Of equal means only roundings are left, which are no selectivity.
+    sizes = jnp.where(where[:, None], jnp.abs(means), 0).max(axis=0)
+    largest = jnp.where(where[:, None], shifted, 0).max(axis=0)
+    is_flat = (smallest < 0) & (largest <= EQUAL * sizes)
+    return jnp.where(is_flat, 0, shifted)
 
 
 def _raw(means: Float[Array, "classes units"], where: Bool[Array, " classes"]) -> Array:

@@ -32,7 +32,7 @@ def selectivity_loss(
     images: Float[Array, "images ..."],
     labels: Int[Array, " images"],
     *,
-    alpha: Float[Array, ""] | float,
+    alpha: Float[Array, ""] | float | int,
     sites: Sequence[str] | None = None,
     index: Index | None = None,
     where: Bool[Array, " images"] | None = None,
@@ -82,10 +82,8 @@ def selectivity_loss(
     logits, activations = forward(model, images, tap, sites=sites)
     counted = jnp.ones(labels.shape, bool) if where is None else where
     n_classes = logits.shape[1]
-    # A label outside the classes, on an image that does not count, must not make NaN.
-    safe = jnp.where(counted, labels, 0)
-    each = optax.softmax_cross_entropy_with_integer_labels(logits, safe)
-    right = logits.argmax(axis=1) == safe
+    each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    right = logits.argmax(axis=1) == labels
     sums = jnp.stack([jnp.where(counted, values, 0).sum() for values in (each, right, counted)])
     if axis_name is not None:
         sums = lax.psum(sums, axis_name)
@@ -96,7 +94,7 @@ def selectivity_loss(
         site: whole_batch(unit_responses(activation), axis_name)
         for site, activation in activations.items()
     }
-    all_labels, all_counted = (whole_batch(x, axis_name) for x in (safe, counted))
+    all_labels, all_counted = (whole_batch(x, axis_name) for x in (labels, counted))
     chosen = class_selectivity() if index is None else index
     if not responses:
         return cross_entropy, Parts(cross_entropy, accuracy, jnp.zeros(0, logits.dtype))
