@@ -129,6 +129,7 @@ def submitted(
     config: Config, groups: Sequence[Sequence[Replica]], places: Sequence[Path], cluster: str
 ) -> list[dict[str, Any]]:
     """Each group as a job of a cluster's queue; waits for all of them."""
+    parameters = dict(map(_parameter, config.slurm))
     try:
         import submitit
     except ImportError as error:
@@ -136,7 +137,7 @@ def submitted(
             "--launcher slurm needs the extra: pip install -e '.[slurm]'"
         ) from error
     executor = submitit.AutoExecutor(config.folder / "jobs", cluster=cluster)
-    executor.update_parameters(**dict(map(_parameter, config.slurm)))
+    executor.update_parameters(**parameters)
     networks = config.folder / "networks"
     jobs = [
         executor.submit(run_group, config, replicas, place, networks)

@@ -94,7 +94,8 @@ class Training:
         device: str,
     ):
         self.recipe, self.alpha, self.device = recipe, alpha, device
-        self.network = NETWORKS[name]().to(device, memory_format=torch.channels_last).train()
+        self.network = NETWORKS[name]().to(device).train()
+        self.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.images = torch.tensor(images, device=device)
         self.labels = torch.tensor(labels, device=device, dtype=torch.long)
         # Preprocessing of whole pixels is the same straight line in every channel.

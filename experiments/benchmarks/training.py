@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -105,13 +106,7 @@ def of_network(name: str, config: Config, layout: Layout, device: str) -> list[d
         alpha = -1.0 if is_regularised else None
         theirs = Training(name, recipe, images, labels, pixels, alpha, device)
 
-        def run(theirs=theirs) -> int:
-            for _ in range(n // recipe.batch_size):
-                loss = theirs.step()
-            loss.item()
-            return n
-
-        methods[is_regularised, "PyTorch"] = run
+        methods[is_regularised, "PyTorch"] = partial(epoch_of, theirs, n // recipe.batch_size)
     first, memory = {}, {}
     for key, run in methods.items():
         with PeakMemory() as peak:
@@ -162,6 +157,13 @@ def ratio(ours: list[float], theirs: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
+def epoch_of(training: Training, steps: int) -> int:
+    """Trains PyTorch's network for an epoch; returns how many images it saw."""
+    losses = [training.step().detach() for _ in range(steps)]
+    losses[-1].item()  # waits for a GPU
+    return steps * training.recipe.batch_size
+
+
 def epochs_of(
     name: str,
     recipe: Recipe,
@@ -191,6 +193,7 @@ def epochs_of(
     nothing = layout.shared(np.zeros(()))
 
     def run() -> int:
+        parts = None
         for k, own in enumerate(group.own):
             if layout.stacked:
                 states[k], parts = programs.epoch(states[k], own, group.train, epoch)

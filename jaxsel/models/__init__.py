@@ -13,6 +13,7 @@ from .. import checkpoint
 from .alexnet import AlexNet as AlexNet
 from .alexnet_caffe import AlexNetCaffe as AlexNetCaffe
 from .alexnet_digits import AlexNetDigits as AlexNetDigits
+from .batch_norm import BatchNorm as BatchNorm
 from .cnn7 import CNN7 as CNN7
 from .lenet import LeNet5 as LeNet5
 from .mlp import MLP as MLP

@@ -1,6 +1,7 @@
 """BatchNorm whose batch may be filled up and spread over devices."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -56,15 +57,17 @@ class BatchNorm(nnx.BatchNorm):
         """The batch normalised; in training mode the running statistics move."""
         if self.use_running_average:
             return super().__call__(x)
-        count, mean, variance = moments(x, self.batch)
+        assert self.scale is not None
+        assert self.bias is not None
+        where, axis_name = self.batch.where, self.batch.axis_name
+        scale, bias = self.scale[...], self.bias[...]
+        normalised: Any = _normalised(x, scale, bias, where, axis_name, self.epsilon)
+        y, count, mean, variance = normalised
         sample = variance * count / jnp.maximum(count - 1, 1)
         for running, new in ((self.mean, mean), (self.var, sample)):
             kept = self.momentum * running[...] + (1 - self.momentum) * new
             running[...] = jax.lax.stop_gradient(kept)
-        assert self.scale is not None
-        assert self.bias is not None
-        factor = jax.lax.rsqrt(variance + self.epsilon) * self.scale[...]
-        return (x - mean) * factor + self.bias[...]
+        return y
 
 
 def moments(
@@ -90,3 +93,36 @@ def moments(
     mean = summed(x) / count
     variance = summed(jnp.square(x - mean)) / count
     return count, mean, variance
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _normalised(x, scale, bias, where, axis_name, epsilon) -> Any:
+    """The batch normalised, and its moments, through which nothing is differentiated."""
+    return _forward(x, scale, bias, where, axis_name, epsilon)[0]
+
+
+def _forward(x, scale, bias, where, axis_name, epsilon):
+    count, mean, variance = moments(x, Batch(where, axis_name))
+    deviation = jax.lax.rsqrt(variance + epsilon)
+    y = (x - mean) * (deviation * scale) + bias
+    return (y, count, mean, variance), (x, scale, where, count, mean, deviation)
+
+
+def _backward(axis_name, epsilon, kept, gradients):
+    """In two passes over the batch; what JAX derives by itself takes some more."""
+    del epsilon
+    x, scale, where, count, mean, deviation = kept
+    gradient, *_ = gradients
+    normal = (x - mean) * deviation
+    axes = tuple(range(x.ndim - 1))
+    of_bias, of_scale = gradient.sum(axes), (gradient * normal).sum(axes)
+    # The moments are those of all devices' images.
+    both = of_bias, of_scale
+    sum_bias, sum_scale = both if axis_name is None else jax.lax.psum(both, axis_name)
+    by_moments = (sum_bias + normal * sum_scale) / count
+    if where is not None:  # the moments do not depend on the others
+        by_moments = jnp.where(where.reshape(-1, *(1,) * (x.ndim - 1)), by_moments, 0)
+    return (scale * deviation) * (gradient - by_moments), of_scale, of_bias, None
+
+
+_normalised.defvjp(_forward, _backward)

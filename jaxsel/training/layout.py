@@ -167,7 +167,7 @@ def chosen(
     False
     """
     found = tuple(jax.devices() if devices is None else devices)
-    by_backend = found[0].platform != "cpu"
+    by_backend = bool(found) and found[0].platform != "cpu"
     return Layout(by_backend if stacked is None else stacked, found, over, parallel)
 
 
