@@ -1,5 +1,6 @@
 """Replicas that are trained together, epoch by epoch."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from jaxtyping import Int
 
 from ..data.dataset import Dataset
 from ..forward import forward
+from ..models.batch_norm import BatchNorm
 from .images import OnDevice, for_device
 from .indices import Index, class_selectivity
 from .layout import Layout, chosen
@@ -95,7 +97,7 @@ def group_of(
     """A group; its arguments are those of `train_replicas`."""
     if not replicas:
         raise ValueError("no replica to train")
-    layout = chosen() if layout is None else layout
+    layout = _needed(chosen() if layout is None else layout, len(replicas))
     network = build(replicas[0].seed)
     watched = sites_of(network, train) if sites is None else tuple(sites)
     index = class_selectivity() if index is None else index
@@ -210,9 +212,35 @@ def task_of(
         raise ValueError(
             f"{type(network).__name__} has no slope: its replicas can have slope 0 only"
         )
+    _refuse_other_layers(network)
     network = nnx.clone(network)
     network.train()
     graph, _, _ = nnx.split(network, nnx.Param, nnx.BatchStat)
     on_cpu = layout.devices[0].platform == "cpu"
     chunked = on_cpu and not layout.stacked
     return Task(graph, recipe, n_images, tuple(sites), index, is_leaky, chunked)
+
+
+def _needed(layout: Layout, n_replicas: int) -> Layout:
+    """The layout without devices that would only repeat what others do."""
+    is_enough = layout.over == "batch" or len(layout.devices) <= n_replicas
+    # Of several processes, each must take part.
+    if is_enough or jax.process_count() > 1:
+        return layout
+    return dataclasses.replace(layout, devices=layout.devices[:n_replicas])
+
+
+def _refuse_other_layers(network: nnx.Module) -> None:
+    for path, module in nnx.iter_modules(network):
+        if isinstance(module, nnx.BatchNorm) and not isinstance(module, BatchNorm):
+            place = ".".join(map(str, path))
+            raise ValueError(
+                f"{place} is Flax's BatchNorm, which does not know which images of a batch "
+                "count: use jaxsel.models.BatchNorm"
+            )
+    others = nnx.state(network, nnx.Not(nnx.Any(nnx.Param, nnx.BatchStat)))
+    if names := [".".join(map(str, path)) for path, _ in nnx.to_flat_state(others)]:
+        raise ValueError(
+            "a network that is trained here has no arrays but parameters and BatchNorm's "
+            f"statistics; this one has {', '.join(names)}"
+        )

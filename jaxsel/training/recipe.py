@@ -19,16 +19,34 @@ class Replica:
         seed: of the initial parameters, the order of the images and their augmentation.
         alpha: weight of the regulariser, nats per unit of the index.
         slope: of the leaky ReLU below 0, for networks that have one; 0 is the ReLU.
+
+    Raises:
+        ValueError: a seed that is not 0 to 2**32 - 1; a number that is NaN or infinite.
+
+    >>> str(Replica(3, -30.0, 0.1))
+    'seed3_alpha-30_slope0.1'
     """
 
     seed: int
     alpha: float = 0.0
     slope: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"a seed must be 0 to 2**32 - 1; found {self.seed}")
+        for name in ("alpha", "slope"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be a finite number; found {getattr(self, name)}")
+
     def __str__(self) -> str:
         """A name that can be a folder's."""
-        leaky = f"_slope{self.slope:g}" if self.slope else ""
-        return f"seed{self.seed}_alpha{self.alpha:g}{leaky}"
+        leaky = f"_slope{_digits(self.slope)}" if self.slope else ""
+        return f"seed{self.seed}_alpha{_digits(self.alpha)}{leaky}"
+
+
+def _digits(number: float) -> str:
+    """All of a number's digits, so that no two have one name."""
+    return repr(float(number)).removesuffix(".0")
 
 
 @dataclass(frozen=True)
@@ -82,6 +100,8 @@ class Recipe:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be a number that is not below 0; found {value}")
+        if any(epoch < 1 for epoch in self.drops):
+            raise ValueError(f"drops are epochs, from 1 on; found {self.drops}")
         if self.optimiser not in OPTIMISERS:
             raise ValueError(
                 f"optimiser must be {' or '.join(OPTIMISERS)}; found {self.optimiser!r}"

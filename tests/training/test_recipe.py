@@ -55,8 +55,34 @@ def test_what_is_no_recipe_is_refused(settings, told):
         Recipe(**settings)
 
 
+@pytest.mark.parametrize(
+    "settings, told",
+    [
+        ({"seed": -1}, "0 to 2.*; found -1"),
+        ({"seed": 2**32}, "found 4294967296"),
+        ({"alpha": float("nan")}, "alpha must be a finite number"),
+        ({"slope": float("inf")}, "slope must be a finite number"),
+    ],
+)
+def test_what_is_no_replica_is_refused(settings, told):
+    with pytest.raises(ValueError, match=told):
+        Replica(**({"seed": 0} | settings))
+
+
 def test_replicas_have_names_that_tell_them_apart():
-    replicas = [Replica(0, -30.0), Replica(0, 0.1), Replica(0, 0.1, 0.5), Replica(10)]
+    replicas = [
+        Replica(0, -30.0),
+        Replica(0, 0.1),
+        Replica(0, 0.1, 0.5),
+        Replica(10),
+        Replica(1, 0.12345678),
+    ]
     assert [str(one) for one in replicas] == [
-        *("seed0_alpha-30", "seed0_alpha0.1", "seed0_alpha0.1_slope0.5", "seed10_alpha0"),
+        *(
+            "seed0_alpha-30",
+            "seed0_alpha0.1",
+            "seed0_alpha0.1_slope0.5",
+            "seed10_alpha0",
+            "seed1_alpha0.12345678",
+        ),
     ]

@@ -61,6 +61,26 @@ def test_a_network_without_a_slope_is_refused_one():
         train_replicas(build, bytes_of(60), bytes_of(30), [Replica(0, 0.0, 0.1)], RECIPE)
 
 
+@pytest.mark.parametrize(
+    "layer, told",
+    [
+        (lambda rngs: nnx.BatchNorm(3, rngs=rngs), "more is Flax's BatchNorm"),
+        (lambda rngs: nnx.Dropout(0.5, rngs=rngs), "this one has more.rngs"),
+    ],
+    ids=["BatchNorm", "Dropout"],
+)
+def test_layers_that_would_go_wrong_are_refused(layer, told):
+    """Flax's BatchNorm would count what fills a batch up; Dropout has a state of its own."""
+
+    def build(seed):
+        network = small(seed)
+        network.more = layer(nnx.Rngs(seed))
+        return network
+
+    with pytest.raises(ValueError, match=told):
+        train_replicas(build, bytes_of(60), bytes_of(30), [Replica(0)], RECIPE)
+
+
 def test_nothing_to_train_is_refused():
     with pytest.raises(ValueError, match="no replica"):
         trained([])
