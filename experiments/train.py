@@ -39,10 +39,9 @@ CUT = "groups.json"
 
 def main(config: Config) -> None:
     """Train all groups, then write what they have in common."""
+    refuse_contradictions(config)
     if config.distributed or config.coordinator is not None:
         jax.distributed.initialize(config.coordinator, config.processes, config.process)
-    if config.launcher == "slurm" and config.distributed:
-        raise ValueError("--launcher slurm starts its jobs itself: leave out --distributed")
     folder = config.folder
     groups = cut(config, folder)
     places = [folder / "groups" / f"{i:03d}" for i in range(len(groups))]
@@ -53,6 +52,22 @@ def main(config: Config) -> None:
     if jax.process_index() == 0:
         gathered(config, rows, places)
         print(f"{summary(rows)}\nresults: {folder}")
+
+
+def refuse_contradictions(config: Config) -> None:
+    """Flags that do not go together, before anything is started."""
+    one_of_many = config.distributed or config.coordinator is not None
+    if config.launcher == "slurm" and one_of_many:
+        raise ValueError(
+            "--launcher slurm starts its jobs itself: leave out --distributed and --coordinator"
+        )
+    if config.launcher == "slurm" and config.group is None:
+        raise ValueError(
+            "--launcher slurm needs --group: how many replicas a job trains; this machine "
+            "cannot say what fits into the memory of those"
+        )
+    if (config.processes, config.process) != (None, None) and config.coordinator is None:
+        raise ValueError("--processes and --process go with --coordinator HOST:PORT")
 
 
 def cut(config: Config, folder: Path) -> list[tuple[Replica, ...]]:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxsel import checkpoint, models
+from jaxsel import checkpoint, fingerprint, models
 from jaxsel.data import Dataset
 from jaxsel.forward import forward
 from jaxsel.training import (
@@ -27,6 +27,7 @@ from jaxsel.training import (
     finish,
     group_of,
 )
+from jaxsel.training.curves import as_json
 
 from .images import divided
 from .settings import Config
@@ -36,8 +37,10 @@ RESULT = "result.json"
 
 def prepared(
     config: Config, replicas: Sequence[Replica]
-) -> tuple[Group, Callable[[int], nnx.Module], Dataset]:
-    """A group, what builds its networks, and the test images."""
+) -> tuple[Group, Callable[[int], nnx.Module], tuple[Dataset, Dataset, Dataset]]:
+    """A group, what builds its networks, and training, validation and test images."""
+    if config.sites == ():
+        raise ValueError("--sites needs at least one site")
     train, validation, test = divided(config)
 
     def build(seed: int) -> nnx.Module:
@@ -54,7 +57,7 @@ def prepared(
         index=regularised_index(config),
         layout=layout(config),
     )
-    return group, build, test
+    return group, build, (train, validation, test)
 
 
 def layout(config: Config) -> Layout:
@@ -96,18 +99,25 @@ def run_group(
         on_epoch: called after every epoch.
         progress: called with images as they are trained on, times replicas.
     """
-    if (folder / RESULT).is_file():
-        return json.loads((folder / RESULT).read_text())
-    group, build, test = prepared(config, replicas)
+    if (folder / RESULT).is_file() and all((networks / str(r)).is_dir() for r in replicas):
+        known = json.loads((folder / RESULT).read_text())
+        return [{k: np.nan if v is None else v for k, v in row.items()} for row in known]
+    group, build, (train, validation, test) = prepared(config, replicas)
+    # Other images under the same name would be another run.
+    seen = {"train": train, "validation": validation, "test": test}
+    images = {name: fingerprint.of_images(dataset) for name, dataset in seen.items()}
     told = None if on_epoch is None else (lambda standing: on_epoch(group, standing))
-    trained = finish(group, build, folder, config.settings, on_epoch=told, progress=progress)
+    trained = finish(
+        group, build, folder, config.settings | images, on_epoch=told, progress=progress
+    )
     tested = assess(group, trained, test)
     rows = [_row(group, one, seen) for one, seen in zip(trained, tested, strict=True)]
     if jax.process_index() == 0:
         for one in trained:
             _write_network(config, one, len(test.class_names), networks)
         unfinished = folder / f".{RESULT}.unfinished"
-        unfinished.write_text(json.dumps(rows, indent=1) + "\n")
+        known = [{k: as_json(v) for k, v in row.items()} for row in rows]
+        unfinished.write_text(json.dumps(known, indent=1, allow_nan=False) + "\n")
         unfinished.replace(folder / RESULT)
     return rows
 

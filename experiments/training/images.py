@@ -28,6 +28,12 @@ def divided(config: Config) -> tuple[Dataset, Dataset, Dataset]:
             data.load(config.data, split=split, preprocess=preprocess)
             for split in (config.train_split, config.test_split)
         )
+        if rest.class_names != test.class_names:
+            raise ValueError(
+                f"{config.data} has other classes in {config.train_split} "
+                f"({len(rest.class_names)}) than in {config.test_split} "
+                f"({len(test.class_names)}): their numbers would not mean the same"
+            )
     shares = (1 - config.validation, config.validation)
     train, validation = data.stratified(rest, shares, config.division)
     return train, validation, test

@@ -5,6 +5,7 @@ bytes as one that was not.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,11 +31,20 @@ def lines(group: Group, standing: Standing, first: int) -> Iterator[str]:
                 value = np.asarray(standing.curves[name][epoch][i])
                 of_sites = name.endswith(("_index", "_dead"))
                 row[name] = (
-                    dict(zip(group.sites, value.tolist(), strict=True))
+                    dict(zip(group.sites, map(as_json, value.tolist()), strict=True))
                     if of_sites
-                    else value.item()
+                    else as_json(value.item())
                 )
-            yield json.dumps(row) + "\n"
+            yield json.dumps(row, allow_nan=False) + "\n"
+
+
+def as_json(number: float | int) -> float | int | None:
+    """The number, or None for what JSON has no word for: NaN and infinite ones.
+
+    >>> as_json(0.5), as_json(float("nan"))
+    (0.5, None)
+    """
+    return number if math.isfinite(number) else None
 
 
 def write_curves(folder: Path, group: Group, standing: Standing) -> None:

@@ -98,8 +98,17 @@ def group_of(
     if not replicas:
         raise ValueError("no replica to train")
     layout = _needed(chosen() if layout is None else layout, len(replicas))
-    network = build(replicas[0].seed)
-    watched = sites_of(network, train) if sites is None else tuple(sites)
+    network = nnx.clone(build(replicas[0].seed))
+    _refuse_other_layers(network)
+    network.eval()
+    watched, n_logits = outputs_of(network, train, sites)
+    if (largest := max(train.labels.max(), validation.labels.max())) >= n_logits:
+        raise ValueError(f"there are labels up to {largest}, but {n_logits} logits")
+    if not watched and any(replica.alpha for replica in replicas):
+        raise ValueError(
+            "a network without sites has no units to regularise: let it say "
+            'x = tap("name", x) where they are'
+        )
     index = class_selectivity() if index is None else index
     kinds = sorted({replica.slope != 0 for replica in replicas})
     tasks = {
@@ -192,10 +201,13 @@ def _row(group: Group, parts: Any, sums: Sums) -> dict[str, Any]:
     }
 
 
-def sites_of(network: nnx.Module, images: Dataset) -> tuple[str, ...]:
-    """The sites that a network has by itself."""
+def outputs_of(
+    network: nnx.Module, images: Dataset, sites: Sequence[str] | None
+) -> tuple[tuple[str, ...], int]:
+    """The sites, those that the network has by itself if none are named, and the logits."""
     one = jax.ShapeDtypeStruct(images.inputs(slice(0, 1)).shape, np.float32)
-    return tuple(jax.eval_shape(lambda x: forward(network, x)[1], one))
+    logits, activations = jax.eval_shape(lambda x: forward(network, x, sites=sites), one)
+    return tuple(activations), logits.shape[1]
 
 
 def task_of(
@@ -212,7 +224,6 @@ def task_of(
         raise ValueError(
             f"{type(network).__name__} has no slope: its replicas can have slope 0 only"
         )
-    _refuse_other_layers(network)
     network = nnx.clone(network)
     network.train()
     graph, _, _ = nnx.split(network, nnx.Param, nnx.BatchStat)

@@ -64,7 +64,8 @@ class Recipe:
         weight_decay: times every parameter, biases and BatchNorm's among them, is added to its
             gradient.
         augment: what becomes of training images: `none`, `crop` (a window of their size
-            anywhere over the image with `padding` black pixels around it), `flip` (left and
+            anywhere over the image with `padding` pixels of 0 around it: black where images
+            are bytes on the device, as all of CIFAR's are), `flip` (left and
             right exchanged, or not), `crop_flip`.
         padding: pixels on every side, for crops.
         best_by: which validation number says what the best epoch is: `accuracy` or `loss`.

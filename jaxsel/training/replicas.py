@@ -1,5 +1,6 @@
 """Train many replicas of a network that differ in seed, alpha and slope only."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -68,7 +69,13 @@ def train_replicas(
         The replicas, in their order.
 
     Raises:
-        ValueError: no replica; slopes for a network that takes none.
+        ValueError: no replica; slopes for a network that takes none, alphas for one without
+            sites; layers that look across images other than `jaxsel.models.BatchNorm`, or that
+            have a state, such as Dropout; labels beyond the logits.
+        KeyError: an unknown site.
+
+    Warns:
+        UserWarning: a replica's training loss became NaN or infinite.
 
     >>> from .. import data, models
     >>> from ..data import stratified
@@ -101,6 +108,12 @@ def trained_replicas(group: Group, standing: Standing) -> list[Trained]:
         task = group.task(replica)
         network = network_of(task, parameters, statistics, replica.slope, None)
         curves = {name: np.array(rows)[:, i] for name, rows in standing.curves.items()}
+        if not np.isfinite(curves["train_loss"]).all():
+            warnings.warn(
+                f"the training loss of {replica} became NaN or infinite; its network is that "
+                f"of epoch {int(run.best.epoch)}",
+                stacklevel=3,
+            )
         found.append(Trained(replica, network, int(run.best.epoch), curves))
     return found
 

@@ -5,6 +5,8 @@ beside, then renamed, with a checksum of every byte). What is random in training
 seeds and the number of the epoch, so that these are all there is to keep of it.
 """
 
+import dataclasses
+import json
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -50,9 +52,10 @@ def save(
     leaves = [jax.tree.leaves(runs[i]) for i in range(len(runs))]
     stacked = {str(k): np.stack(x) for k, x in enumerate(zip(*leaves, strict=True))}
     curves = {name: np.array(values) for name, values in standing.curves.items()}
+    curves = {name: values for name, values in curves.items() if values.size}  # no site, none
     manifest = {
         "network": "replicas",
-        "settings": dict(settings),
+        "settings": _settings(group, settings),
         "parameters": sum(x.size for x in stacked.values()),
         "epoch": standing.epoch,
         "replicas": [list(replica) for replica in _as_rows(group)],
@@ -68,7 +71,9 @@ def save(
         raise OSError(
             f"the checkpoint {place} cannot be written: {error.strerror or error}{rest}"
         ) from error
-    for old in _found(folder)[:-keep]:
+    # Those of later epochs were passed over, when this run went on from an earlier one.
+    later = [path for path in _found(folder) if _epoch(path) > standing.epoch]
+    for old in [*_found(folder)[: -keep - len(later)], *later]:
         shutil.rmtree(old)
 
 
@@ -103,11 +108,15 @@ def resume(
         _refuse_others(path, manifest, group, settings)
         tree = jax.tree.structure(outline)
         stacked = [arrays["runs"][str(k)] for k in range(tree.num_leaves)]
+        now = [(np.shape(leaf), np.result_type(leaf)) for leaf in jax.tree.leaves(outline)]
+        if [(leaf.shape[1:], leaf.dtype) for leaf in stacked] != now:
+            raise ValueError(f"{path} is of a network of another shape: use another folder")
         runs: dict[int, Run] = {
             i: jax.tree.unflatten(tree, [leaf[i] for leaf in stacked])
             for i in range(len(group.replicas))
         }
-        curves = {name: tuple(arrays["curves"][name]) for name in CURVES}
+        nothing = np.zeros((manifest["epoch"], len(group.replicas), 0))
+        curves = {name: tuple(arrays["curves"].get(name, nothing)) for name in CURVES}
         return Standing(manifest["epoch"], placed(group, runs), curves)
     if found:
         raise ValueError(
@@ -122,7 +131,7 @@ def _refuse_others(path, manifest, group, settings):
     if manifest.get("replicas") != rows:
         raise ValueError(f"{path} is of other replicas: use another folder for these")
     then = manifest["settings"]
-    now = dict(settings)
+    now = _settings(group, settings)
     for name in sorted(then.keys() | now.keys()):
         if then.get(name) != now.get(name):
             raise ValueError(
@@ -131,13 +140,28 @@ def _refuse_others(path, manifest, group, settings):
             )
 
 
+def _settings(group: Group, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What was said of the run, and what the group itself says, as JSON gives it back."""
+    own = {
+        "recipe": dataclasses.asdict(group.recipe),
+        "sites": group.sites,
+        "training_images": group.task(group.replicas[0]).n_images,
+    }
+    return json.loads(json.dumps(own | dict(settings)))
+
+
 def _as_rows(group):
     return [(r.seed, r.alpha, r.slope) for r in group.replicas]
 
 
 def _found(folder: Path) -> list[Path]:
     """The checkpoints, in the order of their epochs."""
-    return sorted(path for path in folder.glob("epoch*") if path.is_dir())
+    found = [path for path in folder.glob("epoch*") if path.is_dir()]
+    return sorted((path for path in found if path.name[5:].isdigit()), key=_epoch)
+
+
+def _epoch(path: Path) -> int:
+    return int(path.name[5:])
 
 
 def _tidy(folder: Path) -> None:

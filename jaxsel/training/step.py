@@ -98,8 +98,9 @@ def network_of(
     for _, module in nnx.iter_modules(network):
         if batch is not None and isinstance(module, BatchNorm):
             module.batch = batch
-        if task.is_leaky and hasattr(module, "slope"):
-            setattr(module, "slope", slope)  # noqa: B010
+        if hasattr(network, "slope") and hasattr(module, "slope"):
+            # A slope of 0 is the ReLU, whatever the network was built with.
+            setattr(module, "slope", slope if task.is_leaky else 0.0)  # noqa: B010
         if task.chunked and batch is not None and isinstance(module, nnx.Conv):
             module.conv_general_dilated = by_chunks
     return network

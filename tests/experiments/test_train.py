@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from experiments import train
 from experiments.training.settings import PRESETS, Config, preset_in
@@ -112,7 +114,11 @@ def test_another_run_in_the_folder_is_refused(run, changed, told):
     ({"data": "npz:nowhere.npz"}, "nowhere.npz"),
     ({"sites": ("fc9",)}, "unknown site fc9"),
     ({"slopes": (0.1,)}, "MLP has no slope"),
-    ({"launcher": "slurm", "slurm": ("gpus",)}, "NAME=VALUE"),
+    ({"sites": ()}, "at least one site"),
+    ({"launcher": "slurm", "group": 1, "slurm": ("gpus",)}, "NAME=VALUE"),
+    ({"launcher": "slurm"}, "needs --group"),
+    ({"launcher": "slurm", "distributed": True}, "leave out --distributed"),
+    ({"process": 1, "processes": 2}, "go with --coordinator"),
 ])  # fmt: skip
 def test_bad_input_is_said_before_anything_is_trained(run, tmp_path, changed, told):
     with pytest.raises((ValueError, KeyError, FileNotFoundError), match=told):
@@ -131,6 +137,57 @@ groups = train.cut(config, config.folder)
 places = [config.folder / "groups" / f"{i:03d}" for i in range(len(groups))]
 train.gathered(config, train.submitted(config, groups, places, "local"), places)
 """
+
+
+def test_a_diverging_run_leaves_json_and_a_table_with_nan(run):
+    with pytest.warns(UserWarning, match="became NaN or infinite"):
+        folder, said = run("run", learning_rate=1e7, seeds=(0,), alphas=(0.0,))
+    for text in (folder / "curves.jsonl").read_text().splitlines():
+        json.loads(text, parse_constant=pytest.fail)
+    (row,) = pq.read_table(folder / "replicas.parquet").to_pylist()
+    assert not row["finite"]
+    assert "in 1 of 1 replicas the training loss was NaN or infinite" in said
+    assert run("run", learning_rate=1e7, seeds=(0,), alphas=(0.0,))[1] == said
+
+
+def test_networks_that_were_removed_are_written_again(run):
+    folder, _ = run("run")
+    network = folder / "networks/seed1_alpha0.5"
+    before = checkpoint.read_manifest(network)["arrays"]
+    shutil.rmtree(network)
+    run("run")
+    assert checkpoint.read_manifest(network)["arrays"] == before
+
+
+def test_classes_that_are_not_the_same_in_training_and_test_are_refused(run, tmp_path):
+    rng = np.random.default_rng(0)
+    for place in ("train/a", "train/b", "train/c", "test/a", "test/c"):
+        (tmp_path / "data" / place).mkdir(parents=True)
+        for i in range(10):
+            pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "data" / place / f"{i}.png")
+    with pytest.raises(ValueError, match=r"other classes in train \(3\) than in test \(2\)"):
+        run("run", data=f"folder:{tmp_path / 'data'}", preprocess="unit_range")
+
+
+def test_other_images_under_the_same_name_are_noticed(run, tmp_path, monkeypatch):
+    """A run that was stopped does not go on with them."""
+    rng = np.random.default_rng(0)
+
+    def write(seed):
+        images = rng.integers(0, 17, (60, 8, 8, 1), dtype=np.uint8)
+        labels = np.random.default_rng(seed).integers(0, 3, 60)
+        parts = {f"{split}_images": images for split in ("train", "test")}
+        parts |= {f"{split}_labels": labels for split in ("train", "test")}
+        np.savez(tmp_path / "images.npz", **parts, class_names=np.array(list("abc")))
+
+    settings = {"data": f"npz:{tmp_path / 'images.npz'}", "batch_size": 16}
+    write(0)
+    folder, _ = run("run", **settings)
+    (folder / "groups/000/result.json").unlink()
+    write(1)
+    with pytest.raises(ValueError, match="was written with"):
+        run("run", **settings)
 
 
 def test_groups_go_through_a_queue(run, tmp_path):

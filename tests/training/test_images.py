@@ -31,6 +31,20 @@ def test_preprocessing_that_refuses_some_values_still_has_its_table():
     np.testing.assert_array_equal(stored.inputs(stored.images[:9]), expected)
 
 
+def test_preprocessing_that_depends_on_an_image_is_noticed_wherever_that_is(rng):
+    """The first 1,000 images look as if every pixel were by itself."""
+    images = rng.integers(0, 200, (1100, 4, 4, 1), dtype=np.uint8)
+    images[1050] //= 2
+
+    def less_in_the_dark(x):
+        is_dark = (x.max(axis=(1, 2, 3), keepdims=True) < 100) & (np.ptp(x) > 0)
+        return np.float32(x) - is_dark * (x.std(axis=(1, 2, 3), keepdims=True) > 0)
+
+    stored = for_device(Dataset(images, np.zeros(1100, int), ("a",), less_in_the_dark))
+    assert stored.pixels is None
+    np.testing.assert_array_equal(stored.images, less_in_the_dark(images))
+
+
 @pytest.mark.parametrize(
     "preprocess", [lambda x: x - x.mean(axis=(1, 2), keepdims=True), PREPROCESS["torchvision"]]
 )

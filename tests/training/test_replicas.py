@@ -1,5 +1,7 @@
 """Replicas: alone and among others, stacked, leaky, diverging, and on real digits."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -61,6 +63,40 @@ def test_a_network_without_a_slope_is_refused_one():
         train_replicas(build, bytes_of(60), bytes_of(30), [Replica(0, 0.0, 0.1)], RECIPE)
 
 
+def test_slope_0_is_the_relu_whatever_the_network_was_built_with():
+    def leaky(seed):
+        network = small(seed)
+        network.slope = 0.5
+        return network
+
+    (one,) = train_replicas(leaky, bytes_of(60), bytes_of(30, 1), [Replica(1, 0.5)], RECIPE)
+    assert bits(one) == bits(trained([Replica(1, 0.5)])[0])
+
+
+def test_labels_beyond_the_logits_are_refused():
+    images = bytes_of(60)
+    more = dataclasses.replace(images, labels=images.labels + 1, class_names=tuple("abcde"))
+    with pytest.raises(ValueError, match="labels up to 4, but 4 logits"):
+        train_replicas(small, more, bytes_of(30), [Replica(0)], RECIPE)
+
+
+def test_a_network_without_sites_has_nothing_to_regularise():
+    class Silent(nnx.Module):
+        def __init__(self):
+            self.head = nnx.Linear(72, 4, rngs=nnx.Rngs(0))
+
+        def __call__(self, images, tap):
+            return self.head(images.reshape(len(images), -1))
+
+    def build(seed):
+        return Silent()
+
+    with pytest.raises(ValueError, match="without sites has no units"):
+        train_replicas(build, bytes_of(60), bytes_of(30), [Replica(0, 1.0)], RECIPE)
+    (plain,) = train_replicas(build, bytes_of(60), bytes_of(30), [Replica(0)], RECIPE)
+    assert plain.curves["train_index"].shape == (2, 0)
+
+
 @pytest.mark.parametrize(
     "layer, told",
     [
@@ -104,7 +140,8 @@ def test_a_replica_that_diverges_keeps_its_best_epoch_and_disturbs_no_other():
     train, validation = bytes_of(60), bytes_of(30, 1)
     fine = [Replica(0, 0.0)]
     (alone,) = train_replicas(small, train, validation, fine, recipe)
-    both = train_replicas(small, train, validation, [Replica(1, 1e38), *fine], recipe)
+    with pytest.warns(UserWarning, match="seed1_alpha1e.38 became NaN or infinite"):
+        both = train_replicas(small, train, validation, [Replica(1, 1e38), *fine], recipe)
     assert bits(both[1]) == bits(alone)
     assert not np.isfinite(both[0].curves["train_loss"]).all()
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(nnx.state(both[0].network)))

@@ -1,16 +1,18 @@
 """Checkpoints of a training: gone on from, refused, or passed over when damaged."""
 
+import dataclasses
 import errno
 import json
 import os
 
 import numpy as np
 import pytest
+from flax import nnx
 
 from jaxsel import checkpoint
 from jaxsel.training import Layout, Recipe, Replica, chosen, finish, group_of
 from jaxsel.training.group import beginning, fetched
-from jaxsel.training.saved import resume
+from jaxsel.training.saved import _found, resume
 from tests.training.small import bytes_of, furthest, small
 
 REPLICAS = [Replica(0, -1.0), Replica(1, 0.5)]
@@ -86,6 +88,7 @@ def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(group, tmp_path, 
     victim.write_bytes(content)
     with pytest.warns(UserWarning, match="not gone on from: .*epoch00003"):
         whole(group, tmp_path / "torn")
+    assert kept(tmp_path / "torn") == ["epoch00003", "epoch00004"]
     assert final(tmp_path / "torn") == final(tmp_path / "whole")
 
 
@@ -104,6 +107,43 @@ def test_other_settings_are_refused_by_name(group, tmp_path):
     stopped(group, tmp_path, 1)
     with pytest.raises(ValueError, match="batch_size = 24, this run has 32"):
         finish(group, small, tmp_path, {"batch_size": 32})
+
+
+@pytest.mark.parametrize("name", ["recipe", "sites", "network"])
+def test_another_recipe_site_or_network_is_refused(group, tmp_path, name):
+    """Also where the settings that were given are the same."""
+    stopped(group, tmp_path, 1)
+    images, build = (bytes_of(60), bytes_of(30, 1)), small
+    recipe, sites = RECIPE, None
+    if name == "recipe":
+        recipe = dataclasses.replace(RECIPE, learning_rate=0.1)
+    elif name == "sites":
+        sites = ("fc",)
+    else:
+
+        def build(seed):
+            network = small(seed)
+            network.head = nnx.Linear(5, 6, rngs=nnx.Rngs(seed))
+            return network
+
+    other = group_of(build, *images, REPLICAS, recipe, sites=sites)
+    told = {"network": "of a network of another shape"}.get(name, f"was written with {name} =")
+    with pytest.raises(ValueError, match=told):
+        finish(other, build, tmp_path, SETTINGS)
+
+
+def test_settings_may_be_what_json_gives_back_as_lists(group, tmp_path):
+    settings = {"widths": (32,)}
+    finish(group, small, tmp_path, settings)
+    assert len(finish(group, small, tmp_path, settings)) == 2
+
+
+def test_checkpoints_are_in_the_order_of_their_epochs_not_of_their_names(tmp_path):
+    for name in ("epoch99999", "epoch100000", "epoch00004", "epochs"):
+        (tmp_path / name).mkdir()
+    assert [path.name for path in _found(tmp_path)] == [
+        *("epoch00004", "epoch99999", "epoch100000"),
+    ]
 
 
 def test_other_replicas_are_refused(group, tmp_path):
