@@ -99,13 +99,18 @@ def sentence(error: BaseException) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
-def progress() -> rich.progress.Progress:
-    """Progress bars on standard error; nothing at all where that is no terminal."""
+def progress(*more: rich.progress.ProgressColumn) -> rich.progress.Progress:
+    """Progress bars on standard error; nothing at all where that is no terminal.
+
+    Args:
+        more: columns before the time that is left.
+    """
     console = rich.console.Console(stderr=True)
     return rich.progress.Progress(
         rich.progress.TextColumn("{task.description}"),
         rich.progress.BarColumn(),
         rich.progress.TaskProgressColumn(),
+        *more,
         rich.progress.TimeRemainingColumn(),
         console=console,
         transient=True,

@@ -112,7 +112,7 @@ def trained_here(
     """One group after another, on this machine's devices."""
     rows = []
     watch = screen.tensorboard(config.folder / "tensorboard")
-    with screen.bars() as bars:
+    with cli.progress(screen.Speed()) as bars:
         for i, (replicas, place) in enumerate(zip(groups, places, strict=True)):
             name = f"group {i + 1} of {len(groups)}, " if len(groups) > 1 else ""
             bar = bars.add_task(f"{name}compiling", total=None)

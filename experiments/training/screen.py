@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rich.console
 import rich.progress
 
 from jaxsel.training import Group, Standing
@@ -17,21 +16,6 @@ class Speed(rich.progress.ProgressColumn):
     def render(self, task: rich.progress.Task) -> str:
         """The text of the column."""
         return f"{task.speed:,.0f} images/s" if task.speed else ""
-
-
-def bars() -> rich.progress.Progress:
-    """A bar on standard error; nothing at all where that is no terminal."""
-    console = rich.console.Console(stderr=True)
-    return rich.progress.Progress(
-        rich.progress.TextColumn("{task.description}"),
-        rich.progress.BarColumn(),
-        rich.progress.TaskProgressColumn(),
-        Speed(),
-        rich.progress.TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
 
 
 def described(group: Group, standing: Standing, name: str) -> str:
