@@ -15,6 +15,7 @@ from .. import cli
 from ..weights import shown_to, sites_of
 from .claims import of_spaces
 from .human import matrices
+from .named import named
 from .pruned import Progress, pruned
 from .rehearsal import NETWORK, WHAT_IT_IS, judged, rehearsed
 from .settings import Categories
@@ -28,10 +29,10 @@ def categories(config: Categories, figures: Path, progress: Progress) -> Told:
     """Analyse every category, draw figures 2 and 3."""
     rng = np.random.default_rng(config.draws)
     seen = _rehearsed(config, progress, rng) if config.rehearse else _seen(config, progress)
-    spaces = [
-        pruned(name, seen.responses[name], human, config, rng, progress)
-        for name, human in seen.human.items()
-    ]
+    spaces = []
+    for name, human in seen.human.items():
+        with named(name):
+            spaces.append(pruned(name, seen.responses[name], human, config, rng, progress))
     site, n_units = seen.site, len(spaces[0].zeros)
     drawings, found = drawn(spaces, config, figures, site, ("2", "3", "S1"))
     return Told(

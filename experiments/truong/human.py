@@ -11,6 +11,8 @@ import scipy.io
 
 from jaxsel.similarity import upper_triangle
 
+from .named import named
+
 
 def matrices(
     path: Path, names: Sequence[str], images: Sequence[Sequence[str]]
@@ -51,26 +53,24 @@ def matrices(
         else:
             _refuse_unclear_order(name, files)
             matrix = arrays[name]
-        found[name] = _checked(np.asarray(matrix), name, len(files))
+        with named(name):
+            found[name] = _checked(np.asarray(matrix), len(files))
     return found
 
 
-def _checked(matrix: np.ndarray, name: str, n_images: int) -> np.ndarray:
+def _checked(matrix: np.ndarray, n_images: int) -> np.ndarray:
     if matrix.dtype.kind not in "iuf":
-        raise ValueError(f"{name}: people's matrix is of {matrix.dtype}, not of real numbers")
+        raise ValueError(f"people's matrix is of {matrix.dtype}, not of real numbers")
     fits = matrix.ndim in (2, 3) and matrix.shape[-2:] == (n_images, n_images)
     if not fits or len(matrix) == 0:
         raise ValueError(
-            f"{name}: people's matrix has shape {matrix.shape}, but there are {n_images} images"
+            f"people's matrix has shape {matrix.shape}, but there are {n_images} images"
         )
     matrix = matrix.astype(np.float64)
     several = matrix if matrix.ndim == 3 else matrix[None]
-    try:
-        each = np.stack([upper_triangle(one) for one in several])
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
+    each = np.stack([upper_triangle(one) for one in several])
     if np.isinf(each).any():
-        raise ValueError(f"{name}: people's matrix has infinite values")
+        raise ValueError("people's matrix has infinite values")
     counts = np.isfinite(each).sum(axis=0)
     sums = np.nansum(each, axis=0)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

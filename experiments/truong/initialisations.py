@@ -10,6 +10,7 @@ import numpy as np
 from jaxsel import checkpoint, models, plotting, record
 from jaxsel.data import Dataset
 from jaxsel.evaluation import evaluate
+from jaxsel.metrics import percentage_of_zeros
 from jaxsel.report import Drawing, Number
 from jaxsel.similarity import pruning_curve, random_curves, removal_order, rsm, upper_triangle
 
@@ -123,8 +124,7 @@ def measure(
     """What a network has to say, at every tenth of its units."""
     responses = record(model, test, [site], keep_responses=True)[site]
     assert responses.per_image is not None
-    # Not by the metric, which is float32: 6,000 of 10,000 are 60 %, not less.
-    zeros = 100 * (responses.per_image == 0).sum(axis=0) / len(test)
+    zeros = np.asarray(percentage_of_zeros(responses.per_image), np.float64)
     n_units = len(zeros)
     means = responses.class_means[responses.class_counts > 0]
     keep = np.array([n_units * tenth // 10 for tenth in TENTHS])

@@ -24,6 +24,7 @@ from jaxsel.statistics import bonferroni
 from ..weights import sites_of
 from ..wording import numbers
 from .claims import of_spaces
+from .named import named
 from .pruned import Progress, pruned
 from .settings import Objects
 from .spaces import MEANINGS, drawn, introduced, rows
@@ -68,10 +69,12 @@ def objects(config: Objects, figures: Path, progress: Progress) -> Told:
     rng = np.random.default_rng(config.draws)
     by_site, found = _by_site(responses, targets, config, figures, rng, progress)
     last = sites[-1]
-    spaces = [
-        pruned(target.name, responses[last], target.mean, config, rng, progress)
-        for target in targets
-    ]
+    spaces = []
+    for target in targets:
+        with named(target.name):
+            spaces.append(
+                pruned(target.name, responses[last], target.mean, config, rng, progress)
+            )
     drawings, of_pruning = drawn(spaces, config, figures, last, ("S2", "S3", "S4"))
     n_images, side = len(images), images.inputs(slice(0, 1)).shape[1]
     return Told(

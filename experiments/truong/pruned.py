@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from jaxsel.metrics import percentage_of_zeros
 from jaxsel.similarity import (
     AgainstRandom,
     PruningCurve,
@@ -100,7 +101,7 @@ def pruned(
     rng: np.random.Generator,
     progress: Progress,
 ) -> Pruned:
-    """Analyse a space; an error says of which it is.
+    """Analyse a space.
 
     Args:
         name: of it.
@@ -110,22 +111,7 @@ def pruned(
         rng: draws rankings and parts of the images.
         progress: called with a description and a total; returns what takes the count.
     """
-    try:
-        return _pruned(name, responses, target, config, rng, progress)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
-
-
-def _pruned(
-    name: str,
-    responses: np.ndarray,
-    target: np.ndarray,
-    config: Categories | Objects,
-    rng: np.random.Generator,
-    progress: Progress,
-) -> Pruned:
-    # Not by the metric, which is float32: 96 of 120 are 80 %, not more.
-    zeros = 100 * (responses == 0).sum(axis=0) / len(responses)
+    zeros = np.asarray(percentage_of_zeros(responses), np.float64)
     n_units = len(zeros)
     if n_units < FEWEST:
         raise ValueError(f"{n_units} units: similarities need {FEWEST} or more")

@@ -384,7 +384,7 @@ def test_a_damaged_file_is_named(tmp_path):
 def test_a_site_without_zeros_is_refused(rng):
     """As one before a ReLU: no unit fires more rarely than another."""
     responses, target = rng.normal(size=(8, 9)), rng.uniform(size=28)
-    with pytest.raises(ValueError, match="boats: all units respond 0 to 0 % of the images"):
+    with pytest.raises(ValueError, match="all units respond 0 to 0 % of the images"):
         pruned("boats", responses, target, Categories(), rng, lambda text, n: lambda done: None)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from jaxsel.metrics import dead_units, percentage_of_zeros
 
-# A mean and a product in float32; the count itself is exact.
+# A fraction and a sum in float32; the count itself is exact.
 TWO_ROUNDINGS = 2 * 2.0**-24
 
 
@@ -53,6 +53,15 @@ def test_closed_forms(responses, expected):
     assert percentage_of_zeros(jnp.array(responses, jnp.float32)[:, None]).tolist() == [
         expected
     ]
+
+
+@pytest.mark.parametrize("n_images", [100, 120, 10_000])
+def test_whole_percentages_are_whole(n_images):
+    """So that a threshold, such as more than 80 %, is met by the units that meet it."""
+    step = n_images // 20
+    counts = np.arange(0, n_images + 1, step)
+    responses = (np.arange(n_images)[:, None] >= counts).astype(np.float32)
+    assert percentage_of_zeros(responses).tolist() == list(range(0, 101, 5))
 
 
 def test_scale_and_image_order_are_irrelevant_an_offset_is_not(rng):
