@@ -163,7 +163,10 @@ def fewest_units(kind: str) -> int:
 
 def checked_responses(responses: ArrayLike) -> Float[np.ndarray, "images units"]:
     """Responses in float64, none of them NaN or infinite."""
-    responses = np.asarray(responses, np.float64)
+    responses = np.asarray(responses)
+    if np.iscomplexobj(responses):
+        raise ValueError(f"responses are real numbers, these are {responses.dtype}")
+    responses = responses.astype(np.float64)
     if responses.ndim != 2:
         raise ValueError(f"responses are (images, units), these have shape {responses.shape}")
     missing = ~np.isfinite(responses)
