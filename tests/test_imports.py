@@ -24,7 +24,7 @@ ONLY_IN = {
 # What a part may import besides the standard library and itself; nothing else.
 MATHEMATICS = {"jax", "numpy", "jaxtyping"}
 ALLOWED = {
-    "jaxsel/metrics/": MATHEMATICS,
+    "jaxsel/metrics/": MATHEMATICS | {"scipy"},
     "jaxsel/delta/": MATHEMATICS,
     "jaxsel/similarity/": MATHEMATICS | {"scipy", "threadpoolctl"},
     "jaxsel/statistics": MATHEMATICS | {"scipy"},

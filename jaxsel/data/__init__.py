@@ -12,13 +12,20 @@ from .digits import digits as digits
 from .encoded import EncodedImages as EncodedImages
 from .encoded import decode as decode
 from .folder import folder as folder
+from .gratings import Gratings as Gratings
+from .gratings import gratings as gratings
 from .imagenet import imagenet_classes as imagenet_classes
 from .imagenet import imagenet_val as imagenet_val
 from .npz import npz as npz
 from .preprocess import PREPROCESS as PREPROCESS
+from .preprocess import of_brightness as of_brightness
 from .preprocess import sixteenths as sixteenths
 from .preprocess import unit_range as unit_range
+from .shifts import shifted as shifted
 from .split import stratified as stratified
+from .stimuli import bar as bar
+from .stimuli import grating as grating
+from .stimuli import shuffled as shuffled
 from .tfds import default_data_dir as default_data_dir
 from .tfds import tfds as tfds
 

@@ -5,7 +5,7 @@ records the name, so that a network always sees the images it was trained on. A 
 images one by one, to the bit: images of different sizes go through in batches of one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,6 +142,52 @@ stated; here it is PIL's bilinear one."""
 
 warp_torchvision = Resized(warped_to(224), cifar10_resnet)
 """`warp` for networks of torchvision's, such as VGG-19: 224x224, then as `cifar10_resnet`."""
+
+
+def of_brightness(
+    preprocess: Callable[[np.ndarray], np.ndarray], image: Sequence[int], white: int = 255
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The same preprocessing for images that are drawn: pixels 0 to 1, of any fineness.
+
+    Stored pixels are whole numbers; what a preprocessing makes of those in between follows from
+    what it makes of black and of each colour, as long as it is linear.
+
+    Args:
+        preprocess: turns stored pixels into input. Of one that resizes, the part that scales
+            pixels: images are drawn at the network's size.
+        image: height, width and channels of the network's input.
+        white: the largest pixel that it takes: 16 for `sixteenths`.
+
+    Returns:
+        A function of images `(images, height, width, channels)`, 0 (black) to 1 (white).
+
+    Raises:
+        ValueError: a preprocessing that changes the size of images, or is not linear.
+
+    >>> seen = of_brightness(lenet5, (1, 1, 3))
+    >>> seen(np.array([0, 0.25, 1]).reshape(1, 1, 1, 3)).ravel().tolist()
+    [-1.0, -0.5, 1.0]
+    """
+    scale = preprocess.scale if isinstance(preprocess, Resized) else preprocess
+    n_channels = image[-1]
+    black = np.zeros(image, np.uint8)
+    full = [np.where(np.arange(n_channels) == c, white, black) for c in range(n_channels)]
+    middle = np.full(image, white // 2)
+    shown = scale(np.stack([black, *full, middle]).astype(np.uint8))
+    if shown.shape[1:] != tuple(image):
+        raise ValueError(
+            f"images of shape {tuple(image)} become {shown.shape[1:]}: name the size that the "
+            "network sees"
+        )
+    offset, *colours, grey = shown.astype(np.float64)
+    gains = np.stack([colour - offset for colour in colours])
+
+    def seen(images: np.ndarray) -> np.ndarray:
+        return (offset + np.einsum("nhwc,chwd->nhwd", images, gains)).astype(np.float32)
+
+    if not np.allclose(seen(middle[None] / white)[0], grey, rtol=1e-4, atol=1e-4):
+        raise ValueError("this preprocessing is not linear in the pixels")
+    return seen
 
 
 def _refuse_all_but_colour(images):
