@@ -103,6 +103,7 @@ class GroupEffects:
         top5: images whose label is among the five largest.
         baseline: the intact network on the same images.
         engine: how they were computed.
+        losses: of every image, nats, if they were asked for.
     """
 
     loss: Float[np.ndarray, "groups classes"]
@@ -110,6 +111,7 @@ class GroupEffects:
     top5: Int[np.ndarray, "groups classes"]
     baseline: Baseline
     engine: str
+    losses: Float[np.ndarray, "groups images"] | None = None
 
     def accuracy(self, k: int = 1) -> Float[np.ndarray, " groups"]:
         """Fraction of all images right in the top k, with k 1 or 5."""

@@ -97,9 +97,12 @@ def gathered_engine(
             responses.append(np.asarray(at[site].astype(np.float32))[batch.where])
         labels = np.concatenate([batch.labels[batch.where] for batch in batches])
         batch_size = len(batches[0].labels)
-        return GroupPass(logits, blocks(np.concatenate(responses), labels, batch_size))
+        seen = np.concatenate(responses)
+        return GroupPass(logits, blocks(seen, labels, batches[0].start, batch_size))
 
-    def blocks(h: np.ndarray, labels: np.ndarray, batch_size: int) -> Iterator[GroupBlock]:
+    def blocks(
+        h: np.ndarray, labels: np.ndarray, start: int, batch_size: int
+    ) -> Iterator[GroupBlock]:
         """Each image and group once, in no particular order."""
         if "rows" not in sizes:
             _choose(sizes, keep, h, batch_size, head, memory)
@@ -113,9 +116,9 @@ def gathered_engine(
             for some, *found in _ahead(jobs):
                 loss, rank = (np.asarray(array)[: len(some), : len(part)] for array in found)
                 if by_image:
-                    yield GroupBlock(labels[some], part, loss, rank)
+                    yield GroupBlock(start + some, labels[some], part, loss, rank)
                 else:
-                    yield GroupBlock(labels[part], some, loss.T, rank.T)
+                    yield GroupBlock(start + part, labels[part], some, loss.T, rank.T)
 
     return run
 

@@ -34,6 +34,7 @@ def ablate_groups(
     *,
     batch_size: int = 256,
     chunk: int = 16,
+    keep_losses: bool = False,
     engine: str | None = None,
     memory: int | None = None,
     resume: Path | None = None,
@@ -52,6 +53,7 @@ def ablate_groups(
         batch_size: images at a time.
         chunk: groups at a time, or fewer. Memory grows with `batch_size * chunk`; loss and
             rank of every group, 8 bytes for each of up to 1,024 images, come on top.
+        keep_losses: also keep the loss of every group on every image, 4 bytes each.
         engine: `gathered` for one site that one or two dense layers follow: only units that
             are kept, or only those that respond, are computed, and several batches are taken
             together. `masks` for anything: all of the rest of the network runs. By default
@@ -101,10 +103,13 @@ def ablate_groups(
     network, name = traceable(model), "masks" if head is None else "gathered"
     kept = None
     if resume is not None:
-        asked = [masks, batch_size, chunk]
+        asked = [masks, batch_size, chunk, keep_losses]
         kept = kept_in(Path(resume), run_key(name, network, [*masks], dataset, asked)).first
     n_classes = len(dataset.class_names)
-    intact, sums = BaselineSums(n_classes), GroupSums(n_groups, n_classes)
+    intact, sums = (
+        BaselineSums(n_classes),
+        GroupSums(n_groups, n_classes, len(dataset) if keep_losses else 0),
+    )
     sizes: Sizes = {"chunk": chunk}
     start = 0
     if kept is not None and (said := kept.restore(sums, intact)) is not None:
@@ -139,6 +144,7 @@ def ablate_groups(
         top5=sums.top5.astype(np.int64),
         baseline=intact.finish(),
         engine=name,
+        losses=sums.losses if keep_losses else None,
     )
 
 

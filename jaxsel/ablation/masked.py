@@ -42,12 +42,13 @@ def masked_engine(
             sizes["chunk"] = fitting(needs, min(sizes["chunk"], n_groups), memory, "groups")
             sizes["bytes"] = needs(sizes["chunk"])
         chunk, labels = sizes["chunk"], batch.labels[: batch.n_images]
+        images = batch.start + np.arange(batch.n_images)
         for start in range(0, n_groups, chunk):
             rows = np.arange(start, min(start + chunk, n_groups))
             chosen = {site: mask[np.resize(rows, chunk)] for site, mask in keep.items()}
             found = _masked(*known, chosen)
             loss, rank = (np.asarray(array)[: len(rows), : len(labels)].T for array in found)
-            yield GroupBlock(labels, rows, loss, rank)
+            yield GroupBlock(images, labels, rows, loss, rank)
 
     def run(batches: Sequence[Batch]) -> GroupPass:
         passes = (intact_pass(network, batch.images, (), memory=memory) for batch in batches)

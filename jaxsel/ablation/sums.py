@@ -57,12 +57,14 @@ class GroupBlock(NamedTuple):
     """How some images do with some groups of units.
 
     Attributes:
+        images: their numbers in the data set.
         labels: of the images.
         groups: which, by position.
         loss: nats.
         rank: of the label, from 0.
     """
 
+    images: Int[np.ndarray, " images"]
     labels: Int[np.ndarray, " images"]
     groups: Int[np.ndarray, " groups"]
     loss: Float[np.ndarray, "images groups"]
@@ -161,8 +163,10 @@ class GroupPass(NamedTuple):
 class GroupSums:
     """The running float64 sums of loss and correct images, per group and class."""
 
-    def __init__(self, n_groups: int, n_classes: int):
+    def __init__(self, n_groups: int, n_classes: int, n_images: int):
+        """Of every image also the loss, for the first `n_images`: all of them, or none."""
         self.loss, self.top1, self.top5 = (np.zeros((n_groups, n_classes)) for _ in range(3))
+        self.losses = np.zeros((n_groups, n_images), np.float32)
 
     def add(self, block: GroupBlock) -> None:
         """Count in some images with some groups."""
@@ -173,6 +177,8 @@ class GroupSums:
             (self.loss, self.top1, self.top5), np.split(sums.T, 3), strict=True
         ):
             total[at] += own
+        if self.losses.size:
+            self.losses[np.ix_(block.groups, block.images)] = block.loss.T
 
     arrays, restore = Sums.arrays, Sums.restore
 

@@ -68,6 +68,43 @@ def test_masks_equal_a_loop(network, dataset, whole, batch_size, chunk):
     np.testing.assert_array_equal(effects.accuracy(5), top5.sum(1) / 37)
 
 
+@pytest.mark.parametrize("engine", ["masks", "gathered"])
+@pytest.mark.parametrize("batch_size, chunk", [(256, 16), (10, 3)])
+def test_the_loss_of_every_image_is_kept_if_asked_for(
+    network, dataset, engine, batch_size, chunk
+):
+    keep = draw(5, whole=("fc1",))
+    asked = {"batch_size": batch_size, "chunk": chunk, "engine": engine}
+    effects = ablate_groups(network, dataset, {"fc2": keep["fc2"]}, keep_losses=True, **asked)
+    layers = parameters.dense_layers(network)
+    for image, found in enumerate(effects.losses.T):
+        one = Dataset(dataset.images[[image]], dataset.labels[[image]], tuple("abcdefg"))
+        expected = loop(layers, one, keep)[0].sum(axis=1)
+        np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-6)
+    plain = ablate_groups(network, dataset, {"fc2": keep["fc2"]}, **asked)
+    assert plain.losses is None
+    np.testing.assert_array_equal(plain.loss, effects.loss)
+
+
+def test_kept_losses_survive_an_interrupt(network, dataset, tmp_path):
+    keep = {"fc2": draw(5)["fc2"]}
+    asked = {"keep_losses": True, "batch_size": 10, "engine": "masks"}
+
+    def stop(done):
+        if done > 100:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ablate_groups(network, dataset, keep, resume=tmp_path, progress=stop, **asked)
+    seen = []
+    found = ablate_groups(
+        network, dataset, keep, resume=tmp_path, progress=seen.append, **asked
+    )
+    assert min(seen) > 50  # it went on
+    whole = ablate_groups(network, dataset, keep, **asked)
+    np.testing.assert_array_equal(found.losses, whole.losses)
+
+
 def test_all_units_kept_is_the_intact_network(network, dataset):
     keep = {site: np.ones((2, n), bool) for site, n in zip(SITES, WIDTHS, strict=True)}
     effects = ablate_groups(network, dataset, keep)
