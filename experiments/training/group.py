@@ -26,13 +26,14 @@ from jaxsel.training import (
     class_selectivity,
     finish,
     group_of,
+    networks_now,
 )
 from jaxsel.training.curves import as_json
 
 from .images import divided
 from .settings import Config
 
-RESULT = "result.json"
+RESULT, EPOCHS = "result.json", "epochs"
 
 
 def prepared(
@@ -109,7 +110,14 @@ def run_group(
     # Other images under the same name would be another run.
     seen = {"train": train, "validation": validation, "test": test}
     images = {name: fingerprint.of_images(dataset) for name, dataset in seen.items()}
-    told = None if on_epoch is None else (lambda standing: on_epoch(group, standing))
+    n_classes = len(test.class_names)
+
+    def told(standing: Standing) -> None:
+        if config.keep_every and standing.epoch % config.keep_every == 0:
+            _write_epoch(config, group, standing, n_classes, networks)
+        if on_epoch is not None:
+            on_epoch(group, standing)
+
     trained = finish(
         group, build, folder, config.settings | images, on_epoch=told, progress=progress
     )
@@ -117,7 +125,10 @@ def run_group(
     rows = [_row(group, one, seen) for one, seen in zip(trained, tested, strict=True)]
     if jax.process_index() == 0:
         for one in trained:
-            _write_network(config, one, len(test.class_names), networks)
+            place = networks / str(one.replica)
+            if place.exists():  # killed between this and its result: the same once more
+                shutil.rmtree(place)
+            _write_network(config, one.network, (one.replica, one.best_epoch), n_classes, place)
         unfinished = folder / f".{RESULT}.unfinished"
         known = [{k: as_json(v) for k, v in row.items()} for row in rows]
         unfinished.write_text(json.dumps(known, indent=1, allow_nan=False) + "\n")
@@ -148,19 +159,47 @@ def _row(group: Group, one: Trained, tested: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _write_network(config: Config, one: Trained, n_classes: int, networks: Path) -> None:
-    place = networks / str(one.replica)
-    if place.exists():  # killed between this and its result: the same once more
-        shutil.rmtree(place)
+def epoch_folder(networks: Path, replica: Replica, epoch: int) -> Path:
+    """Where `keep_every` puts a network.
+
+    Args:
+        networks: the folder of the best ones.
+        replica: which.
+        epoch: after which, 0 for before the first.
+    """
+    return networks.parent / EPOCHS / str(replica) / f"{epoch:05d}"
+
+
+def _write_epoch(
+    config: Config, group: Group, standing: Standing, n_classes: int, networks: Path
+) -> None:
+    """The networks as they are now; those that a killed run has written are the same."""
+    now = networks_now(group, standing)
+    if jax.process_index() != 0:
+        return
+    for replica, network in zip(group.replicas, now, strict=True):
+        place = epoch_folder(networks, replica, standing.epoch)
+        if not place.exists():
+            _write_network(config, network, (replica, standing.epoch), n_classes, place)
+
+
+def _write_network(
+    config: Config,
+    network: nnx.Module,
+    which: tuple[Replica, int],
+    n_classes: int,
+    place: Path,
+) -> None:
+    replica, epoch = which
     settings: dict[str, Any] = {"n_classes": n_classes}
-    if one.replica.slope:
-        settings["slope"] = one.replica.slope
+    if replica.slope:
+        settings["slope"] = replica.slope
     manifest = {
         "network": config.network,
         "settings": settings,
-        "parameters": models.n_parameters(one.network),
+        "parameters": models.n_parameters(network),
         "preprocess": config.preprocess,
-        "source": f"trained by jaxsel: {one.replica}, epoch {one.best_epoch}",
+        "source": f"trained by jaxsel: {replica}, epoch {epoch}",
         "recipe": config.settings,
     }
-    checkpoint.write(place, models.arrays_of(one.network), manifest)
+    checkpoint.write(place, models.arrays_of(network), manifest)

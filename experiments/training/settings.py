@@ -30,6 +30,10 @@ class Config(Recipe):
     """what pixels go through: sixteenths, unit_range, lenet5 or cifar10_resnet"""
     division: int = 0
     """seed of the division into training and validation images"""
+    share: float = 1.0
+    """of the training images that are learnt from, the same share of every class"""
+    label_noise: float = 0.0
+    """share of these whose label is drawn anew, from all classes alike"""
     seeds: tuple[int, ...] = (0,)
     """of initial parameters, order and augmentation"""
     alphas: tuple[float, ...] = (0.0,)
@@ -46,6 +50,8 @@ class Config(Recipe):
     out: Path | None = None
     """folder for results; by default results/train/ and a name that the settings make. The
     same command goes on from what is there"""
+    keep_every: int | None = None
+    """also keep the networks after every so many epochs, and before the first, in epochs/"""
     group: int | None = None
     """replicas that are trained together; by default as many as memory holds"""
     memory: float | None = None
@@ -92,7 +98,7 @@ class Config(Recipe):
         """What decides the result of a replica, as JSON has it."""
         names = (
             *("network", "data", "train_split", "test_split", "validation", "preprocess"),
-            *("division", "sites", "index", "negative"),
+            *("division", "share", "label_noise", "sites", "index", "negative"),
         )
         chosen = {name: getattr(self, name) for name in names}
         return _plain(chosen | dataclasses.asdict(self.recipe))

@@ -15,6 +15,7 @@ from .recipe import Recipe as Recipe
 from .recipe import Replica as Replica
 from .replicas import Trained as Trained
 from .replicas import assess as assess
+from .replicas import networks_now as networks_now
 from .replicas import train_replicas as train_replicas
 from .supervised import Fit as Fit
 from .supervised import fit as fit

@@ -16,8 +16,9 @@ from .images import for_device
 from .indices import Index
 from .layout import Layout
 from .monitor import look, summary
+from .programs import Best
 from .recipe import Recipe, Replica
-from .step import network_of, numbers_of
+from .step import State, network_of, numbers_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,11 +103,7 @@ def trained_replicas(group: Group, standing: Standing) -> list[Trained]:
     found = []
     for i, run in fetched(group, standing).items():
         replica = group.replicas[i]
-        parameters, statistics = jax.tree.map(
-            jnp.asarray, (run.best.parameters, run.best.statistics)
-        )
-        task = group.task(replica)
-        network = network_of(task, parameters, statistics, replica.slope, None)
+        network = _network(group, replica, run.best)
         curves = {name: np.array(rows)[:, i] for name, rows in standing.curves.items()}
         if not np.isfinite(curves["train_loss"]).all():
             warnings.warn(
@@ -116,6 +113,22 @@ def trained_replicas(group: Group, standing: Standing) -> list[Trained]:
             )
         found.append(Trained(replica, network, int(run.best.epoch), curves))
     return found
+
+
+def networks_now(group: Group, standing: Standing) -> list[nnx.Module]:
+    """The networks of a group after the last epoch that is done, the best or not.
+
+    In evaluation mode, in the order of the replicas; for `on_epoch`, before the first epoch
+    too. Of several processes, each must ask.
+    """
+    runs = fetched(group, standing)
+    return [_network(group, group.replicas[i], run.state) for i, run in runs.items()]
+
+
+def _network(group: Group, replica: Replica, then: State | Best) -> nnx.Module:
+    """A replica with the parameters and statistics of some moment."""
+    parameters, statistics = jax.tree.map(jnp.asarray, (then.parameters, then.statistics))
+    return network_of(group.task(replica), parameters, statistics, replica.slope, None)
 
 
 def assess(

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from experiments import train
+from experiments.training.images import divided
 from experiments.training.settings import PRESETS, Config, preset_in
 from jaxsel import checkpoint, data, models
 from jaxsel.evaluation import evaluate
@@ -79,6 +81,65 @@ def test_the_table_says_what_the_written_networks_do(run):
         found = evaluate(models.load(place), test)
         assert found.accuracy() == row["test_accuracy"]
         assert found.loss.mean() == pytest.approx(row["test_loss"], rel=1e-5)
+
+
+def test_networks_of_epochs_are_kept_if_asked_for(run):
+    """That of the best epoch is the best network; before the first they are as built."""
+    folder, _ = run("run", epochs=3, keep_every=1, seeds=(0,), alphas=(0.0,))
+    kept = sorted(path.name for path in (folder / "epochs" / "seed0_alpha0").iterdir())
+    assert kept == ["00000", "00001", "00002", "00003"]
+    (row,) = pq.read_table(folder / "replicas.parquet").to_pylist()
+    best = checkpoint.read(folder / "networks" / "seed0_alpha0")[1]
+    at_best = checkpoint.read(folder / "epochs" / "seed0_alpha0" / f"{row['best_epoch']:05d}")[
+        1
+    ]
+    assert same_arrays(best, at_best)
+    untrained = models.arrays_of(models.build("mlp_tiny", seed=0, n_classes=10))
+    start = models.arrays_of(models.load(folder / "epochs" / "seed0_alpha0" / "00000"))
+    assert same_arrays(untrained, start)
+    every, _ = run("every", epochs=3, keep_every=2, seeds=(0,), alphas=(0.0,))
+    kept = sorted(path.name for path in (every / "epochs" / "seed0_alpha0").iterdir())
+    assert kept == ["00000", "00002"]
+
+
+def same_arrays(first, second):
+    first, second = (jax.tree.leaves(tree) for tree in (first, second))
+    return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_some_labels_are_drawn_anew_and_only_of_what_is_learnt_from(tmp_path):
+    clean = divided(tiny(tmp_path))
+    noisy = divided(tiny(tmp_path, label_noise=0.5))
+    for part in (1, 2):
+        np.testing.assert_array_equal(clean[part].labels, noisy[part].labels)
+    changed = np.mean(clean[0].labels != noisy[0].labels)
+    # Half of 1,078 labels, of which a tenth is drawn as it was: 0.45, give or take 0.013.
+    assert abs(changed - 0.45) < 0.04
+    np.testing.assert_array_equal(clean[0].inputs(slice(9)), noisy[0].inputs(slice(9)))
+    again = divided(tiny(tmp_path, label_noise=0.5))[0]
+    np.testing.assert_array_equal(again.labels, noisy[0].labels)
+
+
+def test_a_share_of_every_class_is_learnt_from(tmp_path):
+    clean = divided(tiny(tmp_path))
+    few = divided(tiny(tmp_path, share=0.25))
+    assert len(few[0]) == round(len(clean[0]) / 4)
+    counts = [np.bincount(part.labels, minlength=10) for part in (clean[0], few[0])]
+    assert np.abs(counts[0] / 4 - counts[1]).max() <= 1
+    assert [len(part) for part in few[1:]] == [len(part) for part in clean[1:]]
+
+
+@pytest.mark.parametrize(
+    "wrong, told",
+    [
+        ({"share": 0.0}, "--share is of the training images"),
+        ({"share": 1.5}, "--share is of the training images"),
+        ({"label_noise": -0.1}, "--label-noise is a share"),
+    ],
+)
+def test_shares_that_are_none_are_refused(tmp_path, wrong, told):
+    with pytest.raises(ValueError, match=told):
+        divided(tiny(tmp_path, **wrong))
 
 
 def test_the_table_does_not_depend_on_how_it_was_cut(run):
