@@ -12,15 +12,15 @@ from jaxsel.data import Dataset
 from jaxsel.data.encoded import EncodedImages
 
 from .. import cli
+from ..told import Columns, Progress, Told
 from ..weights import shown_to, sites_of
-from .claims import of_spaces
+from .claims import JUDGED, of_spaces
 from .human import matrices
 from .named import named
-from .pruned import Progress, pruned
+from .pruned import pruned
 from .rehearsal import NETWORK, WHAT_IT_IS, judged, rehearsed
 from .settings import Categories
 from .spaces import MEANINGS, drawn, introduced, rows
-from .told import Told
 
 PAPER = "VGG16, fc7; six categories of 120 images (Peterson et al.)"
 
@@ -48,10 +48,10 @@ def categories(config: Categories, figures: Path, progress: Progress) -> Told:
             *([WHAT_IT_IS] if config.rehearse else []),
         ],
         of_spaces(spaces),
+        JUDGED,
         drawings,
         found,
-        rows(spaces),
-        MEANINGS,
+        {"curves": Columns(rows(spaces), MEANINGS)},
         f"The paper's values are read from its text: {PAPER}.",
     )
 

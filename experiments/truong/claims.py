@@ -15,6 +15,12 @@ CLOSE, SHARP = 0.95, 2.0
 # all units; what is an improvement.
 MANY_ZEROS, FEW, DROP, GAIN, LEVEL = 80, 0.12, 0.10, 0.01, 0.05
 
+JUDGED = (
+    "A claim is a statement about the networks or images at hand, in numbers of ours where the "
+    "paper has words; it holds or does not as the sentence beside it says. Where chance can "
+    "make it, it holds for P < 0.05, corrected for all levels together."
+)
+
 
 def of_networks(table: Mapping[str, np.ndarray]) -> list[Claim]:
     """What the paper says of figure 1, of the mean over networks."""

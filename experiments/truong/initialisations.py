@@ -15,13 +15,13 @@ from jaxsel.report import Drawing, Number
 from jaxsel.similarity import pruning_curve, random_curves, removal_order, rsm, upper_triangle
 
 from .. import train
+from ..told import Columns, Progress, Told
 from ..training.images import divided
 from ..weights import sites_of
 from ..wording import numbers
-from .claims import TENTHS, in_networks, of_networks
-from .pruned import FEWEST, Progress
+from .claims import JUDGED, TENTHS, in_networks, of_networks
+from .pruned import FEWEST
 from .settings import Initialisations
-from .told import Told
 
 PAPER = {("fit", 8): "very close to 1", ("largest_zeros", 10): "nearing 100"}
 OF_FIGURE = {
@@ -110,10 +110,10 @@ def initialisations(
             + ("" if config.weights else f" Here: {config.epochs} epochs of {config.data}."),
         ],
         of_networks(table),
+        JUDGED,
         [drawing],
         found,
-        table,
-        MEANINGS,
+        {"curves": Columns(table, MEANINGS)},
         "The paper's values are read from its text: 50 LeNet5 on CIFAR-10.",
     )
 

@@ -21,14 +21,14 @@ from jaxsel.similarity import (
 )
 from jaxsel.statistics import bonferroni
 
+from ..told import Columns, Progress, Told
 from ..weights import sites_of
 from ..wording import numbers
-from .claims import of_spaces
+from .claims import JUDGED, of_spaces
 from .named import named
-from .pruned import Progress, pruned
+from .pruned import pruned
 from .settings import Objects
 from .spaces import MEANINGS, drawn, introduced, rows
-from .told import Told
 
 ARRAYS = ("images", "behav_rdms", "brain_rdms", "mIT_hIT_condensed")
 
@@ -89,10 +89,10 @@ def objects(config: Objects, figures: Path, progress: Progress) -> Told:
             *introduced(spaces, config),
         ],
         of_spaces(spaces, "for every target"),
+        JUDGED,
         [by_site, *drawings],
         [*found, *of_pruning],
-        rows(spaces),
-        MEANINGS,
+        {"curves": Columns(rows(spaces), MEANINGS)},
         "The paper's values are of VGG16 on other images (Peterson et al.): its claims are "
         "held against these objects, not reproduced.",
     )

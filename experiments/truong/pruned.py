@@ -1,6 +1,6 @@
 """Units taken away from a space, by how rarely they fire: the curve, chance, teaching."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,10 +18,9 @@ from jaxsel.similarity import (
     supervised_pruning,
 )
 
+from ..told import Progress
 from .settings import Categories, Objects
 
-Counting = Callable[[int], None]
-Progress = Callable[[str, int], Counting]
 LEFT_OUT = 0.05  # of the pairs: where more have no similarity, the fit is of other images
 LEVELS = 204  # after the first: as many as the paper has of 4,096 units
 FEWEST = 3  # units kept: of two, all correlations are 1 or -1

@@ -3,10 +3,9 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from jaxsel import fingerprint
-
+from ..asked import folder_of, refuse_below_1
 from ..training import settings as training
 from ..weights import ImageFlags
 
@@ -38,7 +37,7 @@ class Initialisations(training.Config):
     @property
     def folder(self) -> Path:
         """Where results go."""
-        return _folder(self)
+        return folder_of(self, "truong")
 
     def check(self) -> None:
         """Refuse what cannot be analysed, before any training."""
@@ -49,7 +48,7 @@ class Initialisations(training.Config):
                              "--alphas and --slopes")  # fmt: skip
         if not self.seeds and not self.weights:
             raise ValueError("no networks: name --seeds to train, or --weights")
-        _positive(self, "rankings")
+        refuse_below_1(self, "rankings")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,7 +76,7 @@ class _Judged:
     @property
     def folder(self) -> Path:
         """Where results go."""
-        return _folder(self)
+        return folder_of(self, "truong")
 
     @property
     def taught_by(self) -> How:
@@ -89,7 +88,7 @@ class _Judged:
         if self.weights is None and not getattr(self, "rehearse", None):
             raise ValueError("the judgements are compared with a network's: --weights DIR, a "
                              "checkpoint written by python -m ports")  # fmt: skip
-        _positive(self, "rankings", "step")
+        refuse_below_1(self, "rankings", "step")
         if self.folds < 0 or self.folds == 1:
             raise ValueError(f"--folds must be 0, or at least 2; found {self.folds}")
 
@@ -115,7 +114,7 @@ class Categories(_Judged, ImageFlags):
         """Refuse what cannot be analysed."""
         given = (self.weights, self.images, self.human)
         if self.rehearse is not None:
-            _positive(self, "rehearse")
+            refuse_below_1(self, "rehearse")
             if any(one is not None for one in given):
                 raise ValueError(
                     "--rehearse makes weights, images and judgements: leave out --weights, "
@@ -157,7 +156,7 @@ class Objects(_Judged):
         super().check()
         if self.objects is None:
             raise ValueError("human92 needs --objects, the file with images and judgements")
-        _positive(self, "resamples", "size")
+        refuse_below_1(self, "resamples", "size")
 
 
 Config = Initialisations | Categories | Objects
@@ -183,36 +182,3 @@ def preset_in(arguments: Sequence[str]) -> Config:
     'spearman'
     """
     return PRESETS[training.named_preset(arguments, PRESETS)]
-
-
-def asked(config: Config) -> dict[str, Any]:
-    """Everything that decides the result, without the paths of this machine."""
-    found = {}
-    for name, value in _deciding(config).items():
-        found[name] = list(map(_named, value)) if isinstance(value, tuple) else _named(value)
-    return found
-
-
-def _deciding(config: Any) -> dict[str, Any]:
-    where = {"out", "group", "memory", "stacked", "parallel", "over", "launcher", "slurm"}
-    where |= {"distributed", "coordinator", "processes", "process", "preset"}
-    settings = dataclasses.asdict(config).items()
-    return {name: value for name, value in settings if name not in where}
-
-
-def _named(value: Any) -> Any:
-    """A file by its last name."""
-    return value.name if isinstance(value, Path) else value
-
-
-def _folder(config: Any) -> Path:
-    if config.out is not None:
-        return config.out
-    whole = {name: str(value) for name, value in _deciding(config).items()}
-    return Path("results/truong") / f"{config.preset}-{fingerprint.of(whole)[:8]}"
-
-
-def _positive(config: Any, *names: str) -> None:
-    for name in names:
-        if (value := getattr(config, name)) is not None and value < 1:
-            raise ValueError(f"--{name} must be at least 1; found {value}")
