@@ -11,6 +11,7 @@ from .ablation import ablate_by_masks as ablate_by_masks
 from .ablation import ablate_groups as ablate_groups
 from .ablation import ablate_in_order as ablate_in_order
 from .ablation import ablate_units as ablate_units
+from .ablation import ablated as ablated
 from .ablation import first_order as first_order
 from .ablation import mixture_curve as mixture_curve
 from .ablation import plan_units as plan_units

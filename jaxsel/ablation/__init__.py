@@ -1,5 +1,7 @@
 """What a network loses when units are taken away."""
 
+from .ablated import Ablated as Ablated
+from .ablated import ablated as ablated
 from .effects import Baseline as Baseline
 from .effects import GroupEffects as GroupEffects
 from .effects import UnitEffects as UnitEffects

@@ -6,7 +6,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsel import Dataset, ablate_groups, ablate_in_order, ablate_units, models
+from jaxsel import (
+    Dataset,
+    ablate_groups,
+    ablate_in_order,
+    ablate_units,
+    ablated,
+    evaluate,
+    models,
+    record,
+)
 from tests.references import mlp, mnist, parameters
 
 SITES = ("fc1", "fc2")
@@ -134,6 +143,34 @@ def test_no_unit_kept_leaves_the_biases(network, dataset):
     np.testing.assert_allclose(
         effects.loss.sum(), mlp.losses(bias, dataset.labels).sum(), rtol=1e-6
     )
+
+
+def test_an_ablated_network_is_a_network(network, dataset):
+    """Recorded, evaluated, ablated further: with the numbers of the group that it is."""
+    keep = draw(2)
+    groups = ablate_groups(network, dataset, keep, keep_losses=True)
+    for group in range(2):
+        model = ablated(network, {site: mask[group] for site, mask in keep.items()})
+        loss = evaluate(model, dataset).loss
+        np.testing.assert_allclose(groups.losses[group], loss, rtol=2e-6, atol=1e-6)
+        recorded = record(model, dataset, keep_responses=True)
+        assert list(recorded) == list(SITES)
+        for site, mask in keep.items():
+            assert not recorded[site].per_image[:, ~mask[group]].any()
+        assert recorded["fc1"].per_image[:, keep["fc1"][group]].any()
+        further = ablate_units(model, dataset, "fc1", units=np.flatnonzero(~keep["fc1"][group]))
+        assert not further.loss_change.any()
+
+
+def test_a_model_without_named_sites_is_ablated_and_other_sites_are_refused():
+    def model(images, tap):
+        return tap("double", 2 * images)
+
+    dataset = Dataset(np.ones((2, 3), np.float32), np.array([0, 1]), tuple("abc"))
+    without = ablated(model, {"double": np.array([True, False, True])})
+    assert record(without, dataset)["double"].sums.tolist() == [4, 0, 4]
+    with pytest.raises(KeyError, match="unknown site half: this network has double"):
+        record(ablated(model, {"half": np.ones(3, bool)}), dataset)
 
 
 def test_accuracy_by_hand():
