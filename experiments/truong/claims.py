@@ -101,17 +101,29 @@ def of_spaces(spaces: Sequence[Pruned], every: str = "in every category") -> lis
         )
     ]
     fallen = np.array([_falls(space) for space in spaces])
-    said = DOES_NOT if (fallen >= FEW).any() else HOLDS
+    # Early, or not at all: one space is enough. Of others, levels may be missing.
+    fails = (fallen >= FEW) | (fallen == 0)
+    unknown = np.isnan(fallen)
+    said = DOES_NOT if fails.any() else CANNOT if unknown.any() else HOLDS
+    known = fallen[~unknown]
     found.append(
         Claim(
             f"{every}, the fit drops only once less than {100 * FEW:g} % of the units are left",
             "3",
             "a substantial drop below 12 %",
-            CANNOT if np.isnan(fallen).any() else said,
-            "with all units the fit is not above 0"
-            if np.isnan(fallen).any()
-            else f"it is below {100 * (1 - DROP):g} % of that of all units first at "
-            f"{100 * fallen.min():.0f} to {100 * fallen.max():.0f} % of them (0: nowhere)",
+            said,
+            (
+                f"it is below {100 * (1 - DROP):g} % of that of all units first at "
+                f"{100 * known.min():.0f} to {100 * known.max():.0f} % of them (0: nowhere)"
+                if len(known)
+                else "nothing is known"
+            )
+            + (
+                f"; in {unknown.sum()} of {len(spaces)} the fit of all units is not above 0, "
+                "or too few pairs have a similarity where it could drop"
+                if unknown.any()
+                else ""
+            ),
         )
     )
     return [*found, *(_improves(space) for space in spaces)]
@@ -120,7 +132,8 @@ def of_spaces(spaces: Sequence[Pruned], every: str = "in every category") -> lis
 def _improves(space: Pruned) -> Claim:
     """That the fit is better by more than a stated amount, and than chance makes it."""
     fit, share = space.curve.fit, space.share
-    better = space.counts & (fit >= fit[0] + GAIN)
+    # A square is as large where people's judgements are opposite.
+    better = space.counts & (fit >= fit[0] + GAIN) & (space.signed > 0)
     certain = better & (space.test.corrected < LEVEL)
     which = certain if certain.any() else space.counts
     best = int(np.argmax(np.where(which, fit, -np.inf)))
@@ -132,20 +145,22 @@ def _improves(space: Pruned) -> Claim:
         HOLDS if certain.any() else CANNOT if better.any() else DOES_NOT,
         f"{fit[0]:.3f} with all, {fit[best]:.3f} with {100 * share[best]:.0f} % "
         f"({p_value(space.test.corrected[best])} against random rankings; an improvement is "
-        f"{GAIN:g} or more)",
+        f"{GAIN:g} or more, of a correlation above 0: here {space.signed[best]:.2f})",
     )
 
 
 def _falls(space: Pruned) -> float:
     """The largest share of the units at which the fit has dropped; 0 where it never does.
 
-    NaN where there is nothing to fall from.
+    NaN where there is nothing to fall from, or no level that is judged where it might.
     """
     fit = np.where(space.counts, space.curve.fit, np.nan)
     if not fit[0] > 0:
         return np.nan
     fallen = np.flatnonzero(fit < (1 - DROP) * fit[0])
-    return float(space.share[fallen[0]]) if len(fallen) else 0.0
+    if len(fallen):
+        return float(space.share[fallen[0]])
+    return 0.0 if np.isfinite(fit[space.share < FEW]).all() else np.nan
 
 
 def in_networks(which: np.ndarray) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
+from jaxsel.data.folder import SUFFIXES
 from jaxsel.similarity import upper_triangle
 
 from .named import named
@@ -78,7 +79,14 @@ def _checked(matrix: np.ndarray, n_images: int) -> np.ndarray:
 
 def _refuse_unclear_order(name: str, files: Sequence[str]) -> None:
     """Whether rows without names could be in another order than the files: 1, 2, 10."""
-    stems = [Path(file).stem for file in files]
+    stems = [_stem(file) for file in files]
+    if (by_letter := sorted(stems, key=str.casefold)) != stems:
+        swapped = next(i for i, stem in enumerate(stems) if stem != by_letter[i])
+        raise ValueError(
+            f"{name}: is image {swapped} of people's matrix {stems[swapped]} (capital letters "
+            f"first) or {by_letter[swapped]}? Give a .csv with names, or name the files in "
+            "small letters"
+        )
     by_number = sorted(stems, key=lambda stem: [
         (0, int(part), "") if part.isdecimal() else (1, 0, part)
         for part in re.split(r"(\d+)", stem)
@@ -90,6 +98,12 @@ def _refuse_unclear_order(name: str, files: Sequence[str]) -> None:
             f"or {by_number[swapped]} (order of numbers)? Give a .csv with names, or name the "
             "files with as many digits each"
         )
+
+
+def _stem(name: str) -> str:
+    """The name of an image's file without its suffix, if it has one."""
+    path = Path(name)
+    return path.stem if path.suffix.lower() in SUFFIXES else path.name
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:
@@ -142,10 +156,10 @@ def _order(
     path: Path, columns: Sequence[str], rows: Sequence[str], files: Sequence[str]
 ) -> list[int]:
     """Where each image is in the file."""
-    stems, of_rows = ([Path(name.strip()).stem for name in one] for one in (columns, rows))
+    stems, of_rows = ([_stem(name.strip()) for name in one] for one in (columns, rows))
     if stems != of_rows:
         raise ValueError(f"{path} has other images in its first row than in its first column")
-    wanted = [Path(name).stem for name in files]
+    wanted = [_stem(name) for name in files]
     if sorted(stems) != sorted(wanted) or len(set(stems)) < len(stems):
         others = sorted(set(stems) ^ set(wanted))
         raise ValueError(

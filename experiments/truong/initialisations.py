@@ -20,7 +20,7 @@ from ..training.images import divided
 from ..weights import sites_of
 from ..wording import numbers
 from .claims import JUDGED, TENTHS, in_networks, of_networks
-from .pruned import FEWEST
+from .pruned import FEWEST, refuse_always_firing
 from .settings import Initialisations
 
 PAPER = {("fit", 8): "very close to 1", ("largest_zeros", 10): "nearing 100"}
@@ -132,6 +132,7 @@ def measure(
         raise ValueError(
             f"the site {site} has {n_units} units: a tenth of them are too few for similarities"
         )
+    refuse_always_firing(zeros)
     order = removal_order(zeros)
     whole = upper_triangle(rsm(means, config.rsm))
     rng = np.random.default_rng(config.draws)

@@ -17,12 +17,15 @@ from jaxsel.similarity import (
     removal_order,
     supervised_pruning,
 )
+from jaxsel.similarity.supervised import LEFT_OUT
 
 from ..told import Progress
 from .settings import Categories, Objects
 
-LEFT_OUT = 0.05  # of the pairs: where more have no similarity, the fit is of other images
 LEVELS = 204  # after the first: as many as the paper has of 4,096 units
+# Signed: opposite judgements are no agreement. Ranks, unit after unit, would take hours.
+TAUGHT_BY = "pearson"
+FEWEST_IN_FOLD = 4  # images
 FEWEST = 3  # units kept: of two, all correlations are 1 or -1
 MARKS = (90, 80, 70, 60, 50)  # percentages of zeros; the paper does not say which it marks
 
@@ -37,6 +40,7 @@ class Pruned:
         n_judged: pairs with a judgement.
         zeros: percentage of zeros of every unit, over these images.
         curve: by percentage of zeros, the highest first.
+        signed: Pearson's correlation at every level, with its sign.
         random: of random rankings.
         taught: pruning taught by the target; None where it was not asked for.
     """
@@ -46,6 +50,7 @@ class Pruned:
     n_judged: int
     zeros: np.ndarray
     curve: PruningCurve
+    signed: np.ndarray
     random: PruningCurve
     taught: SupervisedPruning | None
 
@@ -87,9 +92,23 @@ class Pruned:
         shares = {f"{at} %": float((self.zeros <= at).mean()) for at in MARKS}
         return {text: share for text, share in shares.items() if 0 < share < 1}
 
-    def at(self, share: float) -> int:
-        """The level with so large a share, or the next below."""
-        return int(np.argmax(self.share <= share + 1e-9))
+    def at(self, share: float) -> int | None:
+        """The level with so large a share, or the next below; None where there is none."""
+        below = np.flatnonzero(self.share <= share + 1e-9)
+        return int(below[0]) if len(below) else None
+
+
+def refuse_always_firing(zeros: np.ndarray) -> None:
+    """A ranking by percentage of zeros needs some.
+
+    Raises:
+        ValueError: no unit fires more rarely than another.
+    """
+    if np.ptp(zeros) == 0:
+        raise ValueError(
+            f"all units respond 0 to {zeros[0]:g} % of the images, so that none fires "
+            "more rarely than another: name a site after a ReLU"
+        )
 
 
 def pruned(
@@ -114,16 +133,19 @@ def pruned(
     n_units = len(zeros)
     if n_units < FEWEST:
         raise ValueError(f"{n_units} units: similarities need {FEWEST} or more")
-    if np.ptp(zeros) == 0:
+    refuse_always_firing(zeros)
+    if config.folds and len(responses) < FEWEST_IN_FOLD * config.folds:
         raise ValueError(
-            f"all units respond 0 to {zeros[0]:g} % of the images, so that none fires "
-            "more rarely than another: name a site after a ReLU"
+            f"{len(responses)} images are too few for {config.folds} folds of "
+            f"{FEWEST_IN_FOLD} or more: fewer --folds, or 0 for no taught pruning"
         )
     if config.rsm == "euclidean":  # distances are less where images are alike
         target = -target
     keep = np.arange(n_units, FEWEST - 1, -(config.step or max(1, n_units // LEVELS)))
     how: Mapping[str, str] = {"kind": config.rsm, "how": config.fit}
-    curve = pruning_curve(responses, removal_order(zeros), keep, target, **how)
+    order = removal_order(zeros)
+    curve = pruning_curve(responses, order, keep, target, **how)
+    signed = pruning_curve(responses, order, keep, target, kind=config.rsm, how="pearson").fit
     random = random_curves(
         responses,
         keep,
@@ -143,7 +165,7 @@ def pruned(
             rng=rng,
             on_progress=progress(f"taught pruning, {name}", config.folds),
             kind=config.rsm,
-            how=config.taught_by,
+            how=TAUGHT_BY,
         )
     found = Pruned(
         name,
@@ -151,9 +173,12 @@ def pruned(
         int(np.isfinite(target).sum()),
         zeros,
         curve,
+        signed,
         random,
         taught,
     )
+    if not found.counts[0] and not curve.undefined[0]:
+        raise ValueError("all units together have the same similarity for all pairs of images")
     if not found.counts[0]:
         raise ValueError(
             f"{curve.undefined[0]} of {found.n_judged} pairs of images have no "

@@ -78,11 +78,6 @@ class _Judged:
         """Where results go."""
         return folder_of(self, "truong")
 
-    @property
-    def taught_by(self) -> How:
-        """The agreement that pruning is taught by: ranks, unit after unit, would take hours."""
-        return self.fit if self.fit in ("pearson", "pearson_squared") else "pearson"
-
     def check(self) -> None:
         """Refuse what cannot be analysed."""
         if self.weights is None and not getattr(self, "rehearse", None):

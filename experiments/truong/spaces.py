@@ -12,7 +12,7 @@ from jaxsel.report import Drawing, Number
 
 from ..wording import numbers, p_value
 from .claims import FEW, MANY_ZEROS
-from .pruned import LEFT_OUT, Pruned
+from .pruned import LEFT_OUT, TAUGHT_BY, Pruned
 from .settings import Categories, Objects
 
 COLUMNS = 3  # panels side by side
@@ -116,7 +116,7 @@ def drawn(
                 f"Figure {named[2]}: pruning taught by the target, judged on other images",
                 "Units are ranked by how much worse the fit is without each (Tarigopula et "
                 f"al. 2023), in {config.folds} folds of the images. Orange, dashed: fit "
-                f"({config.taught_by}) on the images that taught it; blue: on those held out, "
+                f"({TAUGHT_BY}) on the images that taught it; blue: on those held out, "
                 "means over folds. What is gained on the first is no evidence.",
                 [_gain(space) for space in spaces],
             )
@@ -145,7 +145,7 @@ def _fits(
 
 def _taught(spaces: Sequence[Pruned], stem: Path, config: Categories | Objects) -> None:
     figure, places = _panels(len(spaces))
-    name = f"fit ({config.taught_by})"
+    name = f"fit ({TAUGHT_BY})"
     for place, space in zip(places, spaces, strict=True):
         assert space.taught is not None
         for values, colour, dashes, label in (
@@ -180,7 +180,7 @@ def _sentence(space: Pruned) -> str:
         least = space.curve.keep[space.counts].min()
         said += (
             f"; with fewer than {least} units, more than {100 * LEFT_OUT:g} % of the pairs "
-            "have no similarity, and nothing is judged"
+            "have no similarity, to these or to units kept at random, and nothing is judged"
         )
     return said + "."
 
@@ -216,12 +216,16 @@ def _numbers(space: Pruned, named: tuple[str, str, str]) -> list[Number]:
         ("best_p", "P against random rankings, at this level", float(space.test.p[best])),
         ("best_p_corrected", "the same for all levels together",
          float(space.test.corrected[best])),
-        ("few", f"fit with {100 * FEW:g} % of the units", float(fit[few])),
+        ("full_signed", "Pearson's correlation, all units", float(space.signed[0])),
+        ("best_signed", "the same where the fit is largest", float(space.signed[best])),
+        ("few", f"fit with {100 * FEW:g} % of the units, or the next level below",
+         np.nan if few is None else float(fit[few])),
         ("left_out", "most pairs left out at a level", int(space.curve.undefined.max()),
          "pairs"),
     ])  # fmt: skip
     if space.taught is not None:
         gains = space.taught.gain
+        gains = gains[np.isfinite(gains)] if np.isfinite(gains).any() else gains
         found += numbers(f"Figure {named[2]}", where, space.name, [
             ("gain", "change of the fit by taught pruning on images held out, mean over folds",
              float(gains.mean())),

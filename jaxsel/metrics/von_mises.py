@@ -100,6 +100,24 @@ def concentration(width: float) -> float:
     return root_scalar(lambda k: half_width(k) - width, bracket=(1e-6, 1e6)).root
 
 
+def bell(
+    angles: Float[np.ndarray, " angles"], preferred: float, width: float
+) -> Float[np.ndarray, " angles"]:
+    """The fitted curve, from 0 to 1.
+
+    Args:
+        angles: where, degrees.
+        preferred: orientation at its peak, degrees.
+        width: half width, degrees, 45 at most.
+
+    >>> bell(np.array([40.0, 60.0]), 40.0, 20.0).round(6).tolist()
+    [1.0, 0.5]
+    """
+    widest = half_width(WIDEST)
+    k = WIDEST if width >= widest else concentration(width)
+    return _bell(2 * np.deg2rad(angles), 2 * np.deg2rad(preferred), k)
+
+
 def _bell(angles: np.ndarray, preferred: float, k: float) -> np.ndarray:
     """From 0 to 1; `angles` are doubled."""
     return np.expm1(k * (np.cos(angles - preferred) + 1)) / np.expm1(2 * k)

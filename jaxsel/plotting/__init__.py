@@ -7,6 +7,13 @@ from .ablation import loss_ratio_histogram as loss_ratio_histogram
 from .ablation import mixture_lines as mixture_lines
 from .ablation import selectivity_scatter as selectivity_scatter
 from .ablation import share_grid as share_grid
+from .orientation import boxes_beside_control as boxes_beside_control
+from .orientation import halves_by_shift as halves_by_shift
+from .orientation import halves_by_site as halves_by_site
+from .orientation import lines_over_epochs as lines_over_epochs
+from .orientation import points_of_groups as points_of_groups
+from .orientation import tuning_curve as tuning_curve
+from .orientation import weights as weights
 from .pruning import cumulative_zeros as cumulative_zeros
 from .pruning import fit_by_share as fit_by_share
 from .pruning import fit_by_site as fit_by_site

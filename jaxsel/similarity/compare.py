@@ -12,6 +12,9 @@ from .rsm import upper_triangle
 
 # Of their size, what similarities differ by that are the same: responses are float32.
 SAME = 1e-9
+# Of similarities that are ranked, in parts of the largest: two images that are the same may
+# have sums that differ by rounding.
+DIGITS = 10
 
 
 def compare(
@@ -28,7 +31,8 @@ def compare(
     - `pearson`: correlation r, -1 to 1;
     - `pearson_squared`: $r^2$, 0 to 1, the share of variance that a straight line explains;
       the sign is lost;
-    - `spearman`: correlation of ranks, ties averaged, -1 to 1;
+    - `spearman`: correlation of ranks, ties averaged, -1 to 1; what differs by less than
+      1e-10 of the largest value is a tie, as rounding makes such differences;
     - `kendall`: tau-a, (concordant - discordant) / (N(N-1)/2), -1 to 1; ties count as neither,
       so that it is below 1 where there are ties. Preferred for models that predict ties
       (Nili et al. 2014).
@@ -112,12 +116,28 @@ def _squared(first: np.ndarray, second: np.ndarray) -> float:
     return _pearson(first, second) ** 2
 
 
+def ranked(values: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
+    """Ranks from 1, equal ones averaged; what differs by rounding is equal.
+
+    >>> ranked(np.array([0.1, 0.3 - 0.2, 1.0])).tolist()
+    [1.5, 1.5, 3.0]
+    """
+    return scipy.stats.rankdata(_rounded(values))
+
+
+def _rounded(values: np.ndarray) -> np.ndarray:
+    """In parts of the largest, to ten digits."""
+    largest = np.abs(values).max(initial=0)
+    return np.round(values / largest, DIGITS) if largest > 0 else values
+
+
 def _spearman(first: np.ndarray, second: np.ndarray) -> float:
-    return _pearson(scipy.stats.rankdata(first), scipy.stats.rankdata(second))
+    return _pearson(ranked(first), ranked(second))
 
 
 def _kendall(first: np.ndarray, second: np.ndarray) -> float:
     """scipy has tau-b, which divides by the pairs that are not tied, in either, instead."""
+    first, second = _rounded(first), _rounded(second)
     n_pairs = len(first) * (len(first) - 1) // 2
     untied = [
         n_pairs

@@ -4,15 +4,15 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
-import scipy.stats
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
-from .compare import COMPARISONS, all_alike, check_comparison, triangle
+from .compare import COMPARISONS, all_alike, check_comparison, ranked, triangle
 from .rsm import check_kind, checked_responses, square
-from .running_sums import nested, nested_groups, shifted
+from .running_sums import finer, nested, nested_groups, shifted
 
-DIGITS = 10  # of similarities that are ranked
+# Of a mean square, a variance that has lost half of float64's digits or more.
+FEW_DIGITS = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +20,7 @@ class Prepared:
     """Responses and target, checked: what all rankings share.
 
     Attributes:
+        responses: as they are, `(images, units)`.
         patterns: what products are summed of, `(units, images)`.
         target: matrix, 0 where it does not count.
         counts: 1 for a pair of images that counts, above the diagonal.
@@ -27,6 +28,7 @@ class Prepared:
         how: of comparison.
     """
 
+    responses: Float[np.ndarray, "images units"]
     patterns: Float[np.ndarray, "units images"]
     target: Float[np.ndarray, "images images"]
     counts: Float[np.ndarray, "images images"]
@@ -37,42 +39,55 @@ class Prepared:
         self, rankings: Int[np.ndarray, "rankings units"], keep: Int[np.ndarray, " levels"]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Fits and left out pairs of some rankings, `(rankings, levels)`."""
-        order = np.argsort(keep, kind="stable")
-        groups = nested_groups(rankings, keep[order])
-        with jax.enable_x64(True):
-            found, defined = nested(
-                self.patterns,
+        levels = finer(np.sort(keep))
+        found, defined, digits = self._nested(self.patterns, rankings, levels)
+        asked = np.searchsorted(levels, keep)
+        found, defined, digits = found[:, asked], defined[:, asked], digits[:, asked]
+        if self.kind.startswith("pearson"):
+            # Beside units that are far larger, what is left has lost its digits: once more,
+            # with sums of its own.
+            for row, level in np.argwhere(digits < FEW_DIGITS):
+                kept = rankings[row, len(rankings[row]) - keep[level] :]
+                alone = shifted(self.responses[:, kept], self.kind).T
+                numbers = np.arange(len(kept))[None], np.array([len(kept)])
+                again, there, _ = self._nested(alone, *numbers)
+                found[row, level], defined[row, level] = again[0, 0], there[0, 0]
+        if not self.how.startswith("pearson"):
+            found = self._by_rank(found)
+        return found, int(self.counts.sum()) - defined.astype(int)
+
+    def _nested(
+        self, patterns: np.ndarray, rankings: np.ndarray, levels: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`nested`, in float64 on the host."""
+        with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
+            outputs = nested(
+                patterns,
                 self.target,
                 self.counts,
-                *groups,
-                keep[order],
+                *nested_groups(rankings, levels),
+                levels,
                 kind=self.kind,
                 how=self.how if self.how.startswith("pearson") else None,
             )
-        found, defined = np.asarray(found), np.asarray(defined)
-        if not self.how.startswith("pearson"):
-            found = self._by_rank(found)
-        back = np.argsort(order, kind="stable")
-        left_out = int(self.counts.sum()) - defined.astype(int)
-        return found[:, back], left_out[:, back]
+            found, defined, digits = (np.array(output) for output in outputs)
+        return found, defined, digits
 
     def _by_rank(self, similarities: np.ndarray) -> np.ndarray:
         """Comparisons that sort: outside the program, a level at a time."""
         counts = self.counts > 0
         target = self.target[counts]
-        ranks = scipy.stats.rankdata(target)
+        ranks = ranked(target)
         fits = np.full(similarities.shape[:2], np.nan)
         for place in np.ndindex(fits.shape):
-            # Sums of two images that are the same may differ by rounding: ranks would tell.
-            values = np.round(similarities[place][counts], DIGITS)
-            of_target, how = target, self.how
+            values, of_target, how = similarities[place][counts], target, self.how
             present = ~np.isnan(values)
             if not present.all():
                 values, of_target = values[present], target[present]
             if len(values) < 3 or all_alike(values) or all_alike(of_target):
                 continue
             if how == "spearman" and present.all():  # the target is ranked once
-                values, of_target, how = scipy.stats.rankdata(values), ranks, "pearson"
+                values, of_target, how = ranked(values), ranks, "pearson"
             fits[place] = COMPARISONS[how](values, of_target)
         return fits
 
@@ -100,6 +115,7 @@ def prepared(responses: ArrayLike, target: ArrayLike, kind: str, how: str) -> Pr
         raise ValueError("the target is the same for all pairs: nothing to agree with")
     counts = np.triu(square(present.astype(float), 0.0), 1)
     return Prepared(
+        responses,
         shifted(responses, kind).T,
         square(np.where(present, of_target, 0), 0.0),
         counts,

@@ -76,9 +76,9 @@ def pruning_curve(
     computed from these alone, and compared with the target. Levels share their work: sums over
     units of products $x_{ik} x_{jk}$ are built up from the fewest units to the most, so that
     all levels cost little more than the largest; nothing is ever subtracted from a sum, which
-    would lose digits. All in float64. What is lost all the same: where units that go are 1e6
-    times as large as those that stay, the fit keeps six digits; distances below 1e-7 of the
-    responses' size are rounding.
+    would lose digits. All in float64. Where units that go are so much larger than those that
+    stay that sums have lost half of their digits (some 1e4 times), a level is computed again by
+    itself. Distances below 2e-7 of the responses' size count as 0.
 
     Comparisons by ranks hold the similarities of all levels of one ranking in memory, 8 bytes
     x levels x images squared.

@@ -38,8 +38,8 @@ def rsm(
     Raises:
         ValueError: a kind that there is not; fewer than two images, or classes; too few units
             (two for a correlation); a response that is NaN or infinite; an image whose
-            similarity is not defined, as its responses are all alike (correlations) or all 0
-            (`cosine`); a label for some images only.
+            similarity is not defined, as its responses are all alike, to the digits that
+            float32 has (correlations), or all 0 (`cosine`); a label for some images only.
 
     Source:
         Kriegeskorte, Mur and Bandettini (2008), Frontiers in Systems Neuroscience 2:4. The
@@ -68,7 +68,7 @@ def rsm(
     sizes = np.square(patterns).mean(axis=1)
     undefined = np.flatnonzero(sizes <= CONSTANT * square)
     if len(undefined):
-        alike = "0" if kind == "cosine" else "alike"
+        alike = "0" if kind == "cosine" else "alike, but for rounding to float32"
         raise ValueError(
             f"{len(undefined)} of {n_images} {what} have no {kind} similarity, the first is "
             f"number {undefined[0]}: responses of all its units are {alike}"

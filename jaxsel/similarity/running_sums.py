@@ -1,6 +1,7 @@
 """Similarities of nested sets of units, from running sums: what pruning curves are made of."""
 
 from functools import partial
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +45,17 @@ def nested_groups(rankings: np.ndarray, ascending: np.ndarray) -> tuple[np.ndarr
     return kept_first[:, : ascending[0]], groups
 
 
+def finer(ascending: Int[np.ndarray, " levels"]) -> Int[np.ndarray, " more"]:
+    """The levels, with more between where a step is wider than the mean, for less padding.
+
+    >>> finer(np.array([2, 3, 4, 13])).tolist()
+    [2, 3, 4, 8, 12, 13]
+    """
+    step = max(1, -(-int(ascending[-1] - ascending[0]) // max(1, len(ascending) - 1)))
+    between = [np.arange(low, high, step) for low, high in pairwise(ascending)]
+    return np.concatenate([*between, ascending[-1:]])
+
+
 @partial(jax.jit, static_argnames=("kind", "how"))
 def nested(
     patterns: Float[Array, "units images"],
@@ -70,17 +82,20 @@ def nested(
 
     Returns:
         `(rankings, levels)` of agreements, or `(rankings, levels, images, images)` of
-        similarities; and how many pairs have a similarity, `(rankings, levels)`.
+        similarities; how many pairs have a similarity, `(rankings, levels)`; and of the image
+        that it is smallest of, the share of the mean square that is variance.
     """
     padded = jnp.vstack([patterns, jnp.zeros_like(patterns[:1])])
 
     def found(products, sums, n_units):
         similar, defined = similarities(products, sums, n_units, kind)
         counted = jnp.where(defined, counts, 0)
-        n = counted.sum()
+        n, own = counted.sum(), jnp.diagonal(products)
+        share = 1 - jnp.square(sums) / n_units / jnp.where(own > 0, own, 1)
+        digits = jnp.where(own > 0, share, 1).min()
         if how is None:
-            return jnp.where(defined, similar, jnp.nan), n
-        return fit(similar, target, counted, n, how), n
+            return jnp.where(defined, similar, jnp.nan), n, digits
+        return fit(similar, target, counted, n, how), n, digits
 
     def one(ranking):
         first_units, further = ranking
@@ -106,8 +121,12 @@ def similarities(products, sums, n_units, kind: str):
     """From sums over units of responses and of their products; and which there are."""
     own = jnp.diagonal(products)
     if kind == "euclidean":
-        apart = own[:, None] + own - 2 * products
-        return jnp.sqrt(jnp.maximum(apart, 0)), jnp.ones(products.shape, bool)
+        both = own[:, None] + own
+        apart = both - 2 * products
+        # The same image twice is at 0, not at the root of a rounding.
+        return jnp.sqrt(jnp.where(apart > CONSTANT * both, apart, 0)), jnp.ones(
+            products.shape, bool
+        )
     if kind == "cosine":
         varies = own > 0
         deviations = products

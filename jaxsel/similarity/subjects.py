@@ -5,11 +5,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import scipy.stats
 from jax.typing import ArrayLike
 from jaxtyping import Float, Real
 
-from .compare import COMPARISONS, all_alike, check_comparison, compare, triangle
+from .compare import COMPARISONS, all_alike, check_comparison, compare, ranked, triangle
 from .rsm import n_images_of, square
 
 
@@ -41,7 +40,8 @@ def noise_ceiling(subjects: Real[ArrayLike, "..."], how: str = "spearman") -> No
         is approximate.
 
     Raises:
-        ValueError: fewer than two subjects, or what `compare` refuses.
+        ValueError: fewer than two subjects; one with NaN, or the same for all pairs; what
+            `compare` refuses.
 
     Source:
         Nili et al. (2014), PLoS Computational Biology 10:e1003553, "Noise ceiling".
@@ -54,6 +54,10 @@ def noise_ceiling(subjects: Real[ArrayLike, "..."], how: str = "spearman") -> No
     each = triangles(subjects)
     if len(each) < 2:
         raise ValueError("one subject: how subjects agree needs two or more")
+    for number, one in enumerate(each):
+        if (absent := np.isnan(one).sum()) or all_alike(one):
+            what = f"{absent} pairs without a value" if absent else "the same for all pairs"
+            raise ValueError(f"subject {number} of {len(each)} has {what}")
     scaled = np.array([_scaled(one, how) for one in each])
     total = scaled.mean(axis=0)
     others = [np.delete(scaled, number, axis=0).mean(axis=0) for number in range(len(each))]
@@ -178,7 +182,7 @@ def _is_matrix(subjects: np.ndarray) -> bool:
 def _scaled(similarities: np.ndarray, how: str) -> np.ndarray:
     if how.startswith("pearson"):
         return (similarities - similarities.mean()) / similarities.std()
-    return scipy.stats.rankdata(similarities)
+    return ranked(similarities)
 
 
 def agreements(model: np.ndarray, subjects: np.ndarray, how: str) -> np.ndarray:
@@ -186,7 +190,7 @@ def agreements(model: np.ndarray, subjects: np.ndarray, how: str) -> np.ndarray:
     if len(model) < 3:
         return np.full(len(subjects), np.nan)
     if how == "spearman":  # ranks are made once for all subjects
-        model, subjects = scipy.stats.rankdata(model), scipy.stats.rankdata(subjects, axis=1)
+        model, subjects = ranked(model), np.array([ranked(one) for one in subjects])
         how = "pearson"
     alike = [all_alike(model) or all_alike(one) for one in subjects]
     return np.array([

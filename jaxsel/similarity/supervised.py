@@ -19,6 +19,8 @@ from .running_sums import fit, similarities
 
 # Units whose sums share one.
 BLOCK = 64
+# Share of the pairs: where more have no similarity, a fit is of other images.
+LEFT_OUT = 0.05
 
 
 def effects_on_fit(
@@ -69,7 +71,7 @@ def effects_on_fit(
     blocks = np.zeros((n_blocks * BLOCK, work.patterns.shape[1]))
     blocks[:n_units] = work.patterns
     blocks = blocks.reshape(n_blocks, BLOCK, -1)
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
         fits = np.asarray(_without(blocks, work.target, work.counts, n_units, kind, how))
     whole = fits[n_units]
     if np.isnan(whole):
@@ -125,7 +127,9 @@ class SupervisedPruning:
         test: fit of the same units on the images held out; pairs of these only.
         train_full: fit of all units on the ranking images, `(folds,)`.
         test_full: the same on the images held out.
-        chosen: the level with the largest fit on the ranking images, `(folds,)`.
+        chosen: the level with the largest fit on the ranking images, `(folds,)`, of those at
+            which no more than `LEFT_OUT` of the pairs have no similarity.
+        left_out: of the pairs held out, the share without a similarity, `(folds, levels)`.
         held_out: the images of each fold.
     """
 
@@ -135,12 +139,19 @@ class SupervisedPruning:
     train_full: Float[np.ndarray, " folds"]
     test_full: Float[np.ndarray, " folds"]
     chosen: Int[np.ndarray, " folds"]
+    left_out: Float[np.ndarray, "folds levels"]
     held_out: tuple[np.ndarray, ...]
 
     @property
     def gain(self) -> Float[np.ndarray, " folds"]:
-        """What pruning gains on images that had no part in it: fit less that of all units."""
-        return self.test[np.arange(len(self.chosen)), self.chosen] - self.test_full
+        """What pruning gains on images that had no part in it: fit less that of all units.
+
+        NaN where more than `LEFT_OUT` of the pairs held out have no similarity to the units
+        kept: fits of other pairs do not compare.
+        """
+        at = np.arange(len(self.chosen)), self.chosen
+        gain = self.test[at] - self.test_full
+        return np.where(self.left_out[at] <= LEFT_OUT, gain, np.nan)
 
 
 def supervised_pruning(
@@ -186,6 +197,8 @@ def supervised_pruning(
     work = prepared(responses, target, kind, how)
     keep = checked_numbers(keep, len(work.patterns), kind)
     n_images = work.patterns.shape[1]
+    if n_images < 8:
+        raise ValueError(f"{n_images} images: folds of four or more need at least 8")
     if not 2 <= folds <= n_images // 4:
         raise ValueError(
             f"{n_images} images in {folds} folds: possible are 2 to {n_images // 4}, of four "
@@ -195,7 +208,7 @@ def supervised_pruning(
     held_out = tuple(np.sort(f) for f in np.array_split(rng.permutation(n_images), folds))
     levels = np.append(keep, len(work.patterns)) if len(work.patterns) not in keep else keep
     full = int(np.argmax(levels))
-    train, test = [], []
+    train, test, missing = [], [], []
     for fold in held_out:
         rest = np.setdiff1d(np.arange(n_images), fold)
         of = {"kind": kind, "how": how}
@@ -203,19 +216,26 @@ def supervised_pruning(
         order = removal_order(effects, highest_first=False)
         for images, fits in ((rest, train), (fold, test)):
             of_images = matrix[np.ix_(images, images)]
-            fits.append(pruning_curve(responses[images], order, levels, of_images, **of).fit)
+            curve = pruning_curve(responses[images], order, levels, of_images, **of)
+            fits.append(curve.fit)
+            missing.append(curve.undefined / np.isfinite(triangle(of_images)).sum())
         if on_progress is not None:
             on_progress(len(train))
     on_train, on_test = np.array(train), np.array(test)
     kept = slice(len(keep))
-    if not np.isfinite(on_train[:, kept]).any(axis=1).all():
-        raise ValueError(f"no fit exists with any of the numbers of units {keep.tolist()}")
+    eligible = np.where(np.array(missing[::2])[:, kept] <= LEFT_OUT, on_train[:, kept], np.nan)
+    if not np.isfinite(eligible).any(axis=1).all():
+        raise ValueError(
+            f"with each of the numbers of units {keep.tolist()}, more than "
+            f"{100 * LEFT_OUT:g} % of the pairs of images have no similarity"
+        )
     return SupervisedPruning(
         keep,
         on_train[:, kept],
         on_test[:, kept],
         on_train[:, full],
         on_test[:, full],
-        np.nanargmax(on_train[:, kept], axis=1),
+        np.nanargmax(eligible, axis=1),
+        np.array(missing[1::2])[:, kept],
         held_out,
     )

@@ -15,12 +15,13 @@ import scipy.stats
 from PIL import Image
 
 from experiments import cli
-from experiments.truong import analysis, human, objects, rehearsal
+from experiments.truong import analysis, human, initialisations, objects, rehearsal
 from experiments.truong.claims import TENTHS, of_networks, of_spaces
 from experiments.truong.pruned import Pruned, pruned
 from experiments.truong.settings import PRESETS, Categories, preset_in
 from experiments.verdicts import CANNOT, DOES_NOT, HOLDS
 from jaxsel import checkpoint, data, forward, models
+from jaxsel.data import Dataset
 from jaxsel.similarity import PruningCurve, rsm, upper_triangle
 from ports.__main__ import main as port
 
@@ -403,8 +404,11 @@ def test_a_category_of_two_images_is_refused(images, judged, weights, tmp_path):
         (images / "birds" / f"{number}.png").unlink()
     judged["birds"] = judged["birds"][:2, :2]
     np.savez(tmp_path / "human.npz", **judged)
+    config = second(images, weights, tmp_path / "run")
+    with pytest.raises(ValueError, match="birds: 2 images are too few for 2 folds"):
+        analysis.run(config)
     with pytest.raises(ValueError, match=r"birds: .* 1 pairs of images"):
-        analysis.run(second(images, weights, tmp_path / "run"))
+        analysis.run(dataclasses.replace(config, folds=0))
 
 
 @pytest.mark.parametrize(
@@ -434,12 +438,13 @@ def test_what_cannot_be_is_one_sentence(flags, message, monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def space(fit, zeros, random=0.0, undefined=0):
+def space(fit, zeros, random=0.0, undefined=0, signed=1.0):
     """A curve beside random rankings that fit so well, give or take a hundredth."""
     spread = 0.01 * np.random.default_rng(0).uniform(size=(99, 100))
-    curve = PruningCurve(np.arange(100, 0, -1), np.array(fit), np.full(100, undefined))
+    missing = np.broadcast_to(undefined, 100)
+    curve = PruningCurve(np.arange(100, 0, -1), np.array(fit), missing)
     beside = PruningCurve(curve.keep, random + spread, np.zeros((99, 100), int))
-    return Pruned("x", 9, 36, np.array(zeros), curve, beside, None)
+    return Pruned("x", 9, 36, np.array(zeros), curve, np.full(100, signed), beside, None)
 
 
 MANY, FEW = np.full(100, 90.0), np.full(100, 80.0)
@@ -458,6 +463,13 @@ RISING = np.where(LEVELS < 95, np.linspace(0.3, 0.5, 100), 0.1)
         ([space(FLAT + 1e-4 * (LEVELS == 9), MANY)], [HOLDS, HOLDS, DOES_NOT]),
         ([space(FLAT, MANY), space(FALLING, MANY)], [HOLDS, DOES_NOT, DOES_NOT, DOES_NOT]),
         ([space(-RISING, MANY)], [HOLDS, CANNOT, CANNOT]),  # nothing to fall from
+        ([space(RISING, MANY, signed=-1.0)], [HOLDS, HOLDS, DOES_NOT]),  # people's opposite
+        # It never drops, or might where nothing is judged.
+        ([space(np.full(100, 0.3), MANY)], [HOLDS, DOES_NOT, DOES_NOT]),
+        (
+            [space(np.full(100, 0.3), MANY, undefined=36 * (LEVELS > 60))],
+            [HOLDS, CANNOT, DOES_NOT],
+        ),
     ],
 )
 def test_claims_of_the_second_experiment_follow_the_curves(spaces, verdicts):
@@ -571,3 +583,39 @@ def test_objects_without_an_array_are_refused(tmp_path):
         KeyError, match="has no array 'behav_rdms': it needs images, behav_rdms"
     ):
         objects.read(tmp_path / "x.npz")
+
+
+def test_the_level_of_a_share_is_there_or_none():
+    """Of 24 units, the fewest that are kept may be more than the share."""
+    curve = PruningCurve(np.array([24, 12, 6]), np.zeros(3), np.zeros(3, int))
+    few = Pruned("x", 9, 36, np.zeros(24), curve, np.zeros(3), curve, None)
+    assert few.at(0.5) == 1
+    assert few.at(0.3) == 2
+    assert few.at(0.12) is None
+
+
+def test_too_few_images_for_taught_pruning_are_refused_before_anything_is_drawn(rng):
+    responses, target = np.maximum(rng.normal(size=(9, 30)), 0), rng.uniform(size=36)
+    with pytest.raises(ValueError, match="9 images are too few for 5 folds of 4 or more"):
+        pruned("x", responses, target, Categories(), rng, None)
+
+
+def test_the_first_experiment_refuses_units_that_all_fire(tmp_path, weights, monkeypatch):
+    """As the second does: no unit fires more rarely than another."""
+    config = PRESETS["exp1_lenet5"]
+    images = Dataset(
+        np.random.default_rng(0).normal(size=(20, 40)).astype(np.float32),
+        np.arange(20) % 10,
+        tuple("abcdefghij"),
+    )
+    with pytest.raises(ValueError, match="all units respond 0 to 0 % of the images"):
+        initialisations.measure(config, lambda x, tap: tap("all", x), "all", images)
+
+
+def test_names_may_have_dots_and_capitals_are_unclear(tmp_path):
+    names = ["dog.1.jpg", "dog.2.jpg"]
+    (tmp_path / "dogs.csv").write_text(",dog.2,dog.1\ndog.2,1,.5\ndog.1,.5,1\n")
+    assert human.matrices(tmp_path, ["dogs"], [names])["dogs"].tolist() == [0.5]
+    np.savez(tmp_path / "x.npz", x=np.eye(3))
+    with pytest.raises(ValueError, match=r"Zebra \(capital letters first\) or apple"):
+        human.matrices(tmp_path / "x.npz", ["x"], [["Zebra.png", "apple.png", "bear.png"]])

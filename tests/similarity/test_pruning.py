@@ -271,9 +271,7 @@ def test_a_unit_that_is_nearly_all_there_is_keeps_the_others_digits(rng, target)
 
 def test_numbers_that_leave_no_fit_are_refused(partly_relevant, rng):
     responses, target = partly_relevant
-    with pytest.raises(
-        ValueError, match=r"no fit exists with any of the numbers of units \[2\]"
-    ):
+    with pytest.raises(ValueError, match=r"with each of the numbers of units \[2\]"):
         supervised_pruning(responses, target, [2], folds=2, rng=rng)
 
 
@@ -288,6 +286,71 @@ def test_images_that_are_the_same_are_tied(responses, target, how):
         similar = np.round(rsm(responses[:, ranking[60 - n :]], "pearson"), 10)
         expected.append(compare(similar, target, how))
     np.testing.assert_allclose(found.fit, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["pearson", "euclidean"])
+@pytest.mark.parametrize("how", ["spearman", "kendall"])
+@pytest.mark.parametrize("scale", [1e-12, 1, 1e9])
+def test_images_that_are_the_same_are_tied_at_any_scale(responses, target, kind, how, scale):
+    """As `compare` has it: distances of 0 are not roots of roundings, ranks have no units."""
+    responses[8:] = responses[:7]
+    scaled = np.float64(responses) * scale
+    found = pruning_curve(scaled, np.arange(60), [60, 30], target, kind=kind, how=how)
+    expected = [compare(rsm(scaled[:, 60 - n :], kind), target, how) for n in (60, 30)]
+    np.testing.assert_allclose(found.fit, expected, atol=1e-12)
+    if scale != 1:
+        plain = pruning_curve(responses, np.arange(60), [60, 30], target, kind=kind, how=how)
+        np.testing.assert_allclose(found.fit, plain.fit, atol=1e-12)
+
+
+@pytest.mark.parametrize("how", ["pearson_squared", "spearman"])
+@pytest.mark.parametrize("size", [1e3, 1e5, 1e6, 1e7, 1e9])
+def test_units_that_go_may_be_far_larger_than_those_that_stay(responses, target, how, size):
+    changed = np.float64(responses)
+    changed[:, :30] *= size
+    keep = [60, 40, 30, 20]
+    found = pruning_curve(changed, np.arange(60), keep, target, how=how)
+    expected = by_recomputing(changed, np.arange(60), keep, target, how=how)
+    np.testing.assert_allclose(found.fit, expected, atol=1e-6)
+    assert not found.undefined.any()
+
+
+def test_levels_far_apart_are_those_that_were_asked_for(responses, target, rng):
+    """More between them are computed and left out."""
+    ranking, keep = rng.permutation(60), [9, 10, 60, 11, 12]
+    found = pruning_curve(responses, ranking, keep, target)
+    expected = by_recomputing(responses, ranking, keep, target)
+    np.testing.assert_allclose(found.fit, expected, atol=1e-12)
+
+
+def test_taught_pruning_keeps_no_fewer_units_than_most_pairs_need(rng):
+    """Of units that hardly ever fire, few leave most images without a similarity."""
+    responses = np.maximum(rng.normal(size=(60, 120)) - 1.3, 0)
+    target = rng.uniform(size=60 * 59 // 2)
+    keep = np.arange(120, 1, -2)
+    found = supervised_pruning(responses, target, keep, folds=5, rng=rng)
+    for fold, held_out in enumerate(found.held_out):
+        rest = np.setdiff1d(np.arange(60), held_out)
+        matrix = np.zeros((60, 60))
+        matrix[np.triu_indices(60, 1)] = target
+        matrix += matrix.T
+        effects = effects_on_fit(responses[rest], matrix[np.ix_(rest, rest)])
+        order = removal_order(effects, highest_first=False)
+        n = keep[found.chosen[fold]]
+        for images, most in ((rest, 0.05), (held_out, None)):
+            kept = responses[np.ix_(images, order[120 - n :])]
+            defined = int((np.ptp(kept, axis=1) > 0).sum())
+            share = 1 - defined * (defined - 1) / (len(images) * (len(images) - 1))
+            if most is not None:
+                assert share <= most
+            else:
+                assert found.left_out[fold, found.chosen[fold]] == pytest.approx(share)
+                assert np.isnan(found.gain[fold]) == (share > 0.05)
+
+
+def test_too_few_images_for_folds_are_refused(rng):
+    with pytest.raises(ValueError, match="7 images: folds of four or more need at least 8"):
+        supervised_pruning(rng.normal(size=(7, 9)), rng.uniform(size=21), [9], rng=rng)
 
 
 def test_effects_by_ranks_are_refused(responses, target):

@@ -167,3 +167,14 @@ def test_all_permutations_are_counted(rng):
     done = []
     permutation_test(*rng.normal(size=(2, 15)), rng=rng, n=20, on_progress=done.append)
     assert done == list(range(1, 21))
+
+
+@pytest.mark.parametrize(
+    "value, told", [(np.nan, "3 pairs without a value"), (2.0, "the same")]
+)
+@pytest.mark.parametrize("how", ["pearson", "spearman"])
+def test_a_subject_without_judgements_is_named(rng, value, told, how):
+    subjects = rng.uniform(size=(4, 6))
+    subjects[2, : 3 if np.isnan(value) else 6] = value
+    with pytest.raises(ValueError, match=f"subject 2 of 4 has {told}"):
+        noise_ceiling(subjects, how)

@@ -1,0 +1,1 @@
+"""Ukita (2020): orientation selectivity."""
