@@ -1,6 +1,7 @@
 """What an experiment has to say, and the folder that it is written to."""
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from .verdicts import Claim
 
 Counting = Callable[[int], None]
 Progress = Callable[[str, int], Counting]
-RESULT, FIGURES = "result", "figures"
+RESULT, FIGURES, ABOUT = "result", "figures", "config.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +75,7 @@ def tell(
         measure: takes the folder for drawings and what makes progress bars: called with a
             description and a total, it returns what takes the count.
     """
+    refuse_other(folder, preset, settings)
     new = folder / f".{RESULT}.new"
     # Of a run that was killed while it put the new result in the old one's place.
     shutil.rmtree(new, ignore_errors=True)
@@ -97,6 +99,45 @@ def tell(
     print(f"report: {folder / RESULT / 'report.html'}")
 
 
+def refuse_other(folder: Path, preset: str, settings: Mapping[str, Any]) -> None:
+    """Only a result of the same command is replaced.
+
+    Args:
+        folder: of the run.
+        preset: its name.
+        settings: all others.
+
+    Raises:
+        FileExistsError: there is something else in the result's place.
+        ValueError: there is a result with other settings.
+    """
+    refuse_no_result(folder / RESULT)
+    if not (folder / RESULT).exists():
+        return
+    known = json.loads((folder / RESULT / ABOUT).read_text())
+    now = json.loads(json.dumps({"preset": preset, **settings}))
+    then = {"preset": known.get("preset"), **known.get("settings", {})}
+    for name in sorted(now.keys() | then.keys()):
+        if now.get(name) != then.get(name):
+            raise ValueError(
+                f"{folder} has a result with {name} = {then.get(name)!r}, this run has "
+                f"{now.get(name)!r}: name another folder by --out, or remove that one"
+            )
+
+
+def refuse_no_result(place: Path) -> None:
+    """What is replaced must be a result.
+
+    Raises:
+        FileExistsError: it is something else.
+    """
+    if place.exists() and not (place / ABOUT).is_file():
+        raise FileExistsError(
+            f"{place} is there already and is no result of this command: name another folder "
+            "by --out"
+        )
+
+
 def _write(told: Told, preset: str, settings: Mapping[str, Any], folder: Path) -> None:
     for name, table in told.tables.items():
         path = folder / f"{name}.parquet"
@@ -107,7 +148,7 @@ def _write(told: Told, preset: str, settings: Mapping[str, Any], folder: Path) -
     report.write_json(folder / "claims.json", claims)
     environment = report.environment()
     about = {"preset": preset, "settings": dict(settings), "environment": environment}
-    report.write_json(folder / "config.json", about)
+    report.write_json(folder / ABOUT, about)
     versions = ", ".join(f"{name} {v}" for name, v in environment["versions"].items())
     report.write_page(
         folder / "report.html",

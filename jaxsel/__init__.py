@@ -3,6 +3,7 @@
 from . import adapters as adapters
 from . import data as data
 from . import fingerprint as fingerprint
+from . import metrics as metrics
 from . import models as models
 from . import similarity as similarity
 from . import statistics as statistics

@@ -125,6 +125,7 @@ def written(
     folder: Path,
 ) -> None:
     """All figures and tables, in place of those of an earlier call."""
+    refuse_no_result(folder / RESULT)
     new = folder / f".{RESULT}.new"
     # Of a run that was killed while it put the new result in the old one's place.
     shutil.rmtree(new, ignore_errors=True)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..asked import asked
-from ..told import Progress, Told, tell
+from ..told import Progress, Told, refuse_other, tell
 from .categories import categories
 from .initialisations import initialisations, trained
 from .objects import objects
@@ -13,6 +13,7 @@ from .settings import Categories, Config, Initialisations
 def run(config: Config) -> None:
     """Measure, draw, write; an earlier result of the same settings is replaced."""
     config.check()
+    refuse_other(config.folder, config.preset, asked(config))
     networks = trained(config) if isinstance(config, Initialisations) else []
 
     def measure(figures: Path, progress: Progress) -> Told:

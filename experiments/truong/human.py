@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy.io
+from scipy.io.matlab import MatReadError
 
 from jaxsel.data.folder import SUFFIXES
 from jaxsel.similarity import upper_triangle
@@ -37,7 +38,7 @@ def matrices(
         ValueError: a matrix of other size, with names of other images, or not symmetric; all
             judgements missing (NaN is otherwise a pair that was not judged).
     """
-    read = {".npz": _npz, ".mat": _mat}.get(path.suffix)
+    read = {".npz": npz_arrays, ".mat": _mat}.get(path.suffix)
     if read is None and not path.is_dir():
         if not path.exists():
             raise FileNotFoundError(f"there is no file {path}")
@@ -106,11 +107,16 @@ def _stem(name: str) -> str:
     return path.stem if path.suffix.lower() in SUFFIXES else path.name
 
 
-def _npz(path: Path) -> dict[str, np.ndarray]:
+def npz_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a file.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (ValueError, zipfile.BadZipFile) as error:
+    except (ValueError, zipfile.BadZipFile, EOFError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
 
 
@@ -121,7 +127,7 @@ def _mat(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(
             f"{path} is of MATLAB 7.3 (HDF5): save it with -v7, or as .npz"
         ) from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, MatReadError, OSError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     return {name: array for name, array in found.items() if not name.startswith("__")}
 
@@ -136,7 +142,11 @@ def _csv(path: Path, files: Sequence[str]) -> np.ndarray:
         raise ValueError(f"{path} is no text in UTF-8") from error
     named = len(rows) == len(files) + 1  # one row more
     if {len(row) for row in rows} != {len(rows)}:
-        raise ValueError(f"{path} is no square table: its rows are of unequal length")
+        raise ValueError(
+            f"{path} is no square table of {len(files)} images with commas between: it has "
+            f"{len(rows)} rows of {', '.join(map(str, sorted({len(row) for row in rows})))} "
+            "cells"
+        )
     order = list(range(len(files)))
     if named:
         columns, rows = rows[0][1:], rows[1:]

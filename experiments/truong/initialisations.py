@@ -59,6 +59,9 @@ def trained(config: Initialisations) -> list[tuple[str, Path]]:
         if len(set(names)) < len(names):
             raise ValueError(f"two of the networks are in folders of one name: {names}")
         return list(zip(names, config.weights, strict=True))
+    sites = sites_of(models.outline(config.network, {}))
+    if config.site is not None and config.site not in sites:
+        raise KeyError(f"unknown site {config.site}: {config.network} has {', '.join(sites)}")
     settings = dataclasses.replace(config, out=config.folder / "training")
     train.main(settings)
     networks = config.folder / "training" / "networks"

@@ -25,6 +25,7 @@ from ..told import Columns, Progress, Told
 from ..weights import sites_of
 from ..wording import numbers
 from .claims import JUDGED, of_spaces
+from .human import npz_arrays
 from .named import named
 from .pruned import pruned
 from .settings import Objects
@@ -100,22 +101,29 @@ def objects(config: Objects, figures: Path, progress: Progress) -> Told:
 
 def read(path: Path) -> tuple[np.ndarray, list[Target]]:
     """Images and targets; dissimilarities become similarities by their sign."""
-    with np.load(path, allow_pickle=False) as file:
-        if missing := [name for name in ARRAYS if name not in file.files]:
-            raise KeyError(f"{path} has no array {missing[0]!r}: it needs {', '.join(ARRAYS)}")
-        images, behaviour, brain, both = (file[name] for name in ARRAYS)
+    arrays = npz_arrays(path)
+    if missing := [name for name in ARRAYS if name not in arrays]:
+        raise KeyError(f"{path} has no array {missing[0]!r}: it needs {', '.join(ARRAYS)}")
+    images, behaviour, brain, both = (arrays[name] for name in ARRAYS)
     n_pairs = len(images) * (len(images) - 1) // 2
-    people, cortex = (
-        np.stack([-upper_triangle(one.astype(np.float64)) for one in of])
-        for of in (behaviour, brain)
-    )
+    whose = [str(name)[:3] for name in arrays.get("mIT_hIT_names", ("mIT", "hIT"))]
+    if both.shape != (2, n_pairs) or sorted(whose) != ["hIT", "mIT"]:
+        raise ValueError(
+            f"{path}: mIT_hIT_condensed has shape {both.shape} for {whose}: it needs a row of "
+            f"{n_pairs} pairs for mIT and one for hIT"
+        )
+    with named(str(path)):
+        people, cortex = (
+            np.stack([-upper_triangle(one.astype(np.float64)) for one in of])
+            for of in (behaviour, brain)
+        )
     # Four people in two sessions each, in an order that the file does not tell: these are no
     # eight subjects.
     cortex = cortex.mean(axis=0, keepdims=True)
     targets = [
         Target("judgements", people),
         Target("human IT (fMRI)", cortex),
-        Target("monkey IT", -both[:1].astype(np.float64)),
+        Target("monkey IT", -both[whose.index("mIT")][None].astype(np.float64)),
     ]
     for target in targets:
         if target.subjects.shape[1] != n_pairs:

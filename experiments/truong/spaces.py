@@ -176,6 +176,12 @@ def _sentence(space: Pruned) -> str:
         f"{100 * space.share[best]:.0f} % of them ({p_value(space.test.corrected[best])} "
         f"against random rankings, all levels together)"
     )
+    tied = len(space.zeros) - len(np.unique(space.zeros))
+    if tied > len(space.zeros) / 2:
+        said += (
+            f"; only {len(space.zeros) - tied} of {len(space.zeros)} percentages of zeros "
+            "differ: most of the order is that of unit numbers"
+        )
     if not space.counts.all():
         least = space.curve.keep[space.counts].min()
         said += (

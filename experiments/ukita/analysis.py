@@ -11,7 +11,7 @@ from jaxsel.data import Dataset, sixteenths
 
 from .. import cli
 from ..asked import asked
-from ..told import Columns, Progress, Told, tell
+from ..told import Columns, Progress, Told, refuse_other, tell
 from ..training.images import divided
 from ..weights import described, network_and_images, sites_of
 from . import claims, figures
@@ -32,6 +32,7 @@ PAPER = (
 def run(config: Config) -> None:
     """Train what is to be trained, then measure, draw and write."""
     config.check()
+    refuse_other(config.folder, config.preset, asked(config))
     networks = trained(config) if isinstance(config, Trained) else []
 
     def measure(folder: Path, progress: Progress) -> Told:

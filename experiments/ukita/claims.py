@@ -33,6 +33,10 @@ def exist(tuned: Mapping[str, Tuning], lower: Sequence[str], higher: Sequence[st
             for kind in ("gosi", "control")
         )
         known = np.isfinite(gosi) & np.isfinite(control)
+        if not known.any():
+            verdicts.append(CANNOT)
+            parts.append(f"{name}: no unit has an index")
+            continue
         test = statistics.signed_rank(gosi[known] - control[known])
         above = [float(np.mean(values[known] > TUNED)) for values in (gosi, control)]
         verdict = judged(test.z, test.p, LEVEL)
@@ -127,7 +131,14 @@ def needed(found: Sequence[Lost], lower: Sequence[str]) -> Claim:
 
 def disrupted(found: Invariance) -> Claim:
     """Without them, higher layers are less invariant to shifts."""
+    claim = (
+        "ablating them disrupts the shift invariance of higher layers, more than ablating "
+        "others does"
+    )
     drop = found.drop()
+    if not drop.size:
+        why = "no unit of higher sites has a correlation everywhere"
+        return Claim(claim, ABSTRACT, "at least", CANNOT, why)
     mean = drop.mean(axis=1)
     difference = drop[SELECTIVE] - drop[UNSELECTIVE]
     p = _of_mean(difference)
@@ -137,7 +148,7 @@ def disrupted(found: Invariance) -> Claim:
         verdict = DOES_NOT
     elif verdict == HOLDS and mean[SELECTIVE] <= beyond.max():
         verdict = CANNOT
-    intact = float(np.nanmean(found.intact))
+    intact = float(found.intact[:, found.known].mean())
     why = (
         f"correlation of responses to images and shifted images, {intact:.3f} on average over "
         f"{drop.shape[1]} units of higher sites, falls by {mean[SELECTIVE]:.3f} without the "
@@ -145,14 +156,7 @@ def disrupted(found: Invariance) -> Claim:
         f"selective ({p_value(p)} over units), by {beyond.min():.3f} to {beyond.max():.3f} "
         "without random halves"
     )
-    return Claim(
-        "it does so by disrupting the shift invariance of higher layers, more than other "
-        "units do",
-        ABSTRACT,
-        "at least",
-        verdict,
-        why,
-    )
+    return Claim(claim, ABSTRACT, "at least", verdict, why)
 
 
 def _of_mean(values: np.ndarray) -> float:

@@ -252,9 +252,10 @@ def _of_half(one: Lost) -> list[tuple]:
 
 def shifts(found: Invariance, figures: Path, n_images: int) -> Found:
     """Figure 4: shift invariance of higher sites."""
-    known = np.isfinite(found.intact).all(axis=0) & np.isfinite(found.without).all(
-        axis=(0, 1, 2)
-    )
+    known = found.known
+    if not known.any():
+        sentence = "No unit of higher sites has a correlation everywhere."
+        return Drawing(None, "Figure 4: shift invariance of higher sites", sentence), []
     intact = found.intact[:, known].mean(axis=1)
     halves = found.without[..., known].mean(axis=(0, 3))
     figure, axes = plotting.panels(1, width=4.4, height=3.2)

@@ -36,14 +36,14 @@ class Invariance:
     intact: np.ndarray
     without: np.ndarray
 
-    def drop(self) -> np.ndarray:
-        """How much less without each half, `(halves, units)`: mean over shifts and lower sites.
+    @property
+    def known(self) -> np.ndarray:
+        """Which units have a correlation everywhere; silent ones have none."""
+        return np.asarray(np.isfinite(self.intact - self.without).all(axis=(0, 1, 2)))
 
-        Units that have no correlation somewhere (silent ones) are left out.
-        """
-        change = self.intact - self.without
-        known = np.isfinite(change).all(axis=(0, 1, 2))
-        return change[..., known].mean(axis=(0, 2))
+    def drop(self) -> np.ndarray:
+        """How much less without each half, `(halves, known units)`: mean over shifts, sites."""
+        return (self.intact - self.without)[..., self.known].mean(axis=(0, 2))
 
 
 def invariance(

@@ -8,7 +8,7 @@ import scipy.stats
 from jax.typing import ArrayLike
 from jaxtyping import Float, Real
 
-from .rsm import upper_triangle
+from .rsm import real, upper_triangle
 
 # Of their size, what similarities differ by that are the same: responses are float32.
 SAME = 1e-9
@@ -87,7 +87,7 @@ def compare(
 
 def triangle(matrix: ArrayLike) -> Float[np.ndarray, " pairs"]:
     """The upper triangle of a matrix; of what is one already, itself."""
-    matrix = np.asarray(matrix, np.float64)
+    matrix = real(matrix)
     return matrix if matrix.ndim == 1 else upper_triangle(matrix)
 
 

@@ -96,7 +96,7 @@ def upper_triangle(matrix: Real[ArrayLike, "rows columns"]) -> Float[np.ndarray,
     >>> upper_triangle(np.array([[1, 2, 3], [2, 1, 4], [3, 4, 1.0]])).tolist()
     [2.0, 3.0, 4.0]
     """
-    matrix = np.asarray(matrix, np.float64)
+    matrix = real(matrix)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"a similarity matrix is square, this has shape {matrix.shape}")
     upper = np.triu_indices(len(matrix), 1)
@@ -161,12 +161,21 @@ def fewest_units(kind: str) -> int:
     return 2 if kind.startswith("pearson") else 1
 
 
+def real(values: ArrayLike) -> np.ndarray:
+    """In float64.
+
+    Raises:
+        ValueError: complex numbers, whose imaginary part would be lost.
+    """
+    values = np.asarray(values)
+    if np.iscomplexobj(values):
+        raise ValueError(f"real numbers are needed, these are {values.dtype}")
+    return values.astype(np.float64)
+
+
 def checked_responses(responses: ArrayLike) -> Float[np.ndarray, "images units"]:
     """Responses in float64, none of them NaN or infinite."""
-    responses = np.asarray(responses)
-    if np.iscomplexobj(responses):
-        raise ValueError(f"responses are real numbers, these are {responses.dtype}")
-    responses = responses.astype(np.float64)
+    responses = real(responses)
     if responses.ndim != 2:
         raise ValueError(f"responses are (images, units), these have shape {responses.shape}")
     missing = ~np.isfinite(responses)

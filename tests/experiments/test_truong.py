@@ -619,3 +619,29 @@ def test_names_may_have_dots_and_capitals_are_unclear(tmp_path):
     np.savez(tmp_path / "x.npz", x=np.eye(3))
     with pytest.raises(ValueError, match=r"Zebra \(capital letters first\) or apple"):
         human.matrices(tmp_path / "x.npz", ["x"], [["Zebra.png", "apple.png", "bear.png"]])
+
+
+def test_nothing_but_a_result_of_the_same_command_is_replaced(
+    images, judged, weights, tmp_path
+):
+    np.savez(tmp_path / "human.npz", **judged)
+    (tmp_path / "run/result").mkdir(parents=True)
+    (tmp_path / "run/result/thesis.txt").write_text("mine")
+    config = second(images, weights, tmp_path / "run")
+    with pytest.raises(FileExistsError, match="is no result of this command"):
+        analysis.run(config)
+    assert (tmp_path / "run/result/thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.mat"])
+def test_an_empty_file_is_said_to_be_one(tmp_path, name):
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=rf"{name} cannot be read"):
+        human.matrices(tmp_path / name, ["x"], [["a.png"]])
+
+
+def test_an_unknown_site_is_refused_before_any_training(tmp_path):
+    config = dataclasses.replace(PRESETS["exp1_lenet5"], site="fc9", out=tmp_path / "run")
+    with pytest.raises(KeyError, match="unknown site fc9: lenet5 has conv1"):
+        analysis.run(config)
+    assert not (tmp_path / "run").exists()
