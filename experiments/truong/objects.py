@@ -206,11 +206,13 @@ def _by_site(
     plotting.save(figure, figures / "figure_s1")
     sentence = (
         f"Agreement ({config.fit}) of the similarities ({config.rsm}) at each site with each "
-        "subject, mean over subjects; bars: 95 % of images drawn anew. Noise ceiling: how well "
-        "any model could agree (Nili et al. 2014). P by permuted images, times the number of "
-        "sites. The response of a map is its mean over positions: a site of 16 maps has 16 "
-        "numbers per image. Recordings are of four people in two sessions, averaged: without "
-        "knowing which is whose there is no ceiling."
+        "subject, mean over subjects; bars: 95 % of images drawn anew. Noise ceiling: how "
+        "well any model could agree with single subjects (Nili et al. 2014); with the mean of "
+        "their matrices, as in figure S3, agreement is larger. P by permuted images, times "
+        f"the number of sites: not below {len(spaces) / (config.resamples + 1):.2g}. The "
+        "response of a map is its mean over positions: a site of 16 maps has 16 numbers per "
+        "image. Recordings are of four people in two sessions, averaged: without knowing "
+        "which is whose there is no ceiling."
     )
     return Drawing("figure_s1", "Figure S1: which sites agree", sentence, sentences), found
 

@@ -159,7 +159,7 @@ def across_networks(found: Sequence[Compared], figures: Path) -> Found:
     groups: dict[str, list[tuple[float, float]]] = {}
     for one in found:
         groups.setdefault(learnt_from(one), []).append((one.lower, one.accuracy))
-    figure, axes = plotting.panels(1, width=4.2, height=3.2)
+    figure, axes = plotting.panels(1, width=5.6, height=3.0)
     plotting.points_of_groups(
         axes[0, 0],
         {name: np.array(pairs) for name, pairs in groups.items()},

@@ -39,7 +39,9 @@ def masked_engine(
             return program_bytes(_masked, *known, {site: m[:n] for site, m in keep.items()})
 
         if "bytes" not in sizes:
-            sizes["chunk"] = fitting(needs, min(sizes["chunk"], n_groups), memory, "groups")
+            most = fitting(needs, min(sizes["chunk"], n_groups), memory, "groups")
+            n_parts = -(-n_groups // most)
+            sizes["chunk"] = -(-n_groups // n_parts)  # 22 as 11 and 11, not 16 and 6 of 16
             sizes["bytes"] = needs(sizes["chunk"])
         chunk, labels = sizes["chunk"], batch.labels[: batch.n_images]
         images = batch.start + np.arange(batch.n_images)

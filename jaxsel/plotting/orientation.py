@@ -181,7 +181,7 @@ def points_of_groups(
             ms=5,
         )
     axes.set(xlabel=names[0], ylabel=names[1])
-    axes.legend()
+    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))  # points may lie anywhere
 
 
 def halves_by_shift(
