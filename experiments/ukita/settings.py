@@ -43,9 +43,13 @@ class _Measured:
         """Refuse what cannot be measured."""
         refuse_below_1(
             self,
-            *("orientations", "frequencies", "phases", "random_halves", "images"),
-            *("shift_images", "shift_halves"),
+            *("orientations", "frequencies", "phases", "random_halves", "shift_halves"),
         )
+        for name, fewest in (("images", 2), ("shift_images", 3)):
+            if (n := getattr(self, name)) is not None and n < fewest:
+                what = "a standard error" if name == "images" else "a correlation"
+                flag = name.replace("_", "-")
+                raise ValueError(f"--{flag}: {what} is of {fewest} images or more; found {n}")
         for name in ("orientations", "phases"):
             if (n := getattr(self, name)) % 2:
                 raise ValueError(f"--{name} must be an even number; found {n}")

@@ -389,6 +389,8 @@ def test_trained_networks_are_followed_and_compared(small, tmp_path):
         ({"orientations": 7}, "--orientations must be an even number; found 7"),
         ({"phases": 3}, "--phases must be an even number"),
         ({"frequencies": 0}, "--frequencies must be at least 1"),
+        ({"images": 1}, "--images: a standard error is of 2 images or more; found 1"),
+        ({"shift_images": 2}, "--shift-images: a correlation is of 3 images or more"),
         ({"shifts": (0,)}, "--shifts are pixels, 1 or more"),
         ({"random_halves": 0}, "--random-halves must be at least 1"),
         ({"alphas": (1.0,)}, "leave out --alphas"),
