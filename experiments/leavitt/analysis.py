@@ -12,6 +12,7 @@ from jaxsel.data import Dataset
 from jaxsel.folders import finished_folder
 
 from .. import cli, train
+from ..told import refuse_no_result
 from ..training import settings as training
 from ..training.group import watched_sites
 from ..training.images import divided
