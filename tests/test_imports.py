@@ -1,6 +1,7 @@
 """Who may import whom, read from the source without importing it."""
 
 import ast
+import builtins
 import sys
 from pathlib import Path
 
@@ -112,3 +113,23 @@ def test_mathematics_needs_arrays_only(file):
         if library(name) not in allowed and not within(name, part)
     }
     assert foreign == set()
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_names_are_bound_in_the_file_that_uses_them(file):
+    """What linters are not asked, as they take axes such as " units" for names."""
+    tree = ast.parse((ROOT / file).read_text())
+    bound = {*dir(builtins), "__file__"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.alias):
+            bound.add((node.asname or node.name).split(".")[0])
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            bound.add(node.name)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            bound.add(node.id)
+        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
+            bound.add(node.name)
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert not used - bound
