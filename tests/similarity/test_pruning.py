@@ -328,7 +328,7 @@ def test_taught_pruning_keeps_no_fewer_units_than_most_pairs_need(rng):
     responses = np.maximum(rng.normal(size=(60, 120)) - 1.3, 0)
     target = rng.uniform(size=60 * 59 // 2)
     keep = np.arange(120, 1, -2)
-    found = supervised_pruning(responses, target, keep, folds=5, rng=rng)
+    found = supervised_pruning(responses, target, keep, folds=2, rng=rng)
     for fold, held_out in enumerate(found.held_out):
         rest = np.setdiff1d(np.arange(60), held_out)
         matrix = np.zeros((60, 60))
