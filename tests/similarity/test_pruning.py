@@ -327,8 +327,8 @@ def test_taught_pruning_keeps_no_fewer_units_than_most_pairs_need(rng):
     """Of units that hardly ever fire, few leave most images without a similarity."""
     responses = np.maximum(rng.normal(size=(60, 120)) - 1.3, 0)
     target = rng.uniform(size=60 * 59 // 2)
-    keep = np.arange(120, 1, -2)
-    found = supervised_pruning(responses, target, keep, folds=2, rng=rng)
+    keep = np.array([120, 60, 20, 10, 8, 7, 6, 5, 4, 3])
+    found = supervised_pruning(responses, target, keep, folds=3, rng=rng)
     for fold, held_out in enumerate(found.held_out):
         rest = np.setdiff1d(np.arange(60), held_out)
         matrix = np.zeros((60, 60))
@@ -342,10 +342,10 @@ def test_taught_pruning_keeps_no_fewer_units_than_most_pairs_need(rng):
             defined = int((np.ptp(kept, axis=1) > 0).sum())
             share = 1 - defined * (defined - 1) / (len(images) * (len(images) - 1))
             if most is not None:
-                assert share <= most
+                assert share <= most + 1e-9
             else:
                 assert found.left_out[fold, found.chosen[fold]] == pytest.approx(share)
-                assert np.isnan(found.gain[fold]) == (share > 0.05)
+                assert np.isnan(found.gain[fold]) == (share > 0.05 + 1e-9)
 
 
 def test_too_few_images_for_folds_are_refused(rng):
