@@ -61,9 +61,11 @@ def by_site(tuned: Mapping[str, Tuning], figures: Path, where: str) -> Found:
             ],
         )  # fmt: skip
     silent = sum(int(of.silent.sum()) for of in tuned.values())
+    counted = any(np.isfinite(of.gosi[of.silent]).any() for of in tuned.values())
     details = [
         f"{silent} of {sum(len(of.gosi) for of in tuned.values())} units respond to no "
-        "grating: they have no index, and are counted in the table."
+        f"grating: they have {'an index of 0' if counted else 'no index'}, and are counted in "
+        "the table."
     ]
     sentence = (
         "Global orientation selectivity index of the units of every site, for gratings (blue) "

@@ -27,7 +27,8 @@ class _Measured:
     """units that respond to no grating: no part of means and halves, or selectivity 0, as in
     the author's code"""
     random_halves: int = 20
-    """random halves of each site's units, beside the more and the less selective one"""
+    """random halves of each site's units, beside the more and the less selective one; of fewer
+    than 20, none is rare enough for P < 0.05"""
     images: int | None = None
     """test images that losses are of, from the first on; by default all"""
     shift_images: int = 128

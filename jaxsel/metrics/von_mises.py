@@ -97,7 +97,7 @@ def concentration(width: float) -> float:
     >>> round(concentration(half_width(2.0)), 6)
     2.0
     """
-    return root_scalar(lambda k: half_width(k) - width, bracket=(1e-6, 1e6)).root
+    return root_scalar(lambda k: half_width(k) - width, bracket=(1e-6, 1e9)).root
 
 
 def bell(
@@ -120,7 +120,9 @@ def bell(
 
 def _bell(angles: np.ndarray, preferred: float, k: float) -> np.ndarray:
     """From 0 to 1; `angles` are doubled."""
-    return np.expm1(k * (np.cos(angles - preferred) + 1)) / np.expm1(2 * k)
+    # Neither overflows for narrow curves nor cancels for wide ones.
+    cosine = np.cos(angles - preferred)
+    return np.exp(k * (cosine - 1)) * np.expm1(-k * (cosine + 1)) / np.expm1(-2 * k)
 
 
 def _fitted(curve: np.ndarray, angles: np.ndarray, narrowest: float) -> list[float]:
@@ -137,7 +139,9 @@ def _fitted(curve: np.ndarray, angles: np.ndarray, narrowest: float) -> list[flo
         return best, bell @ best - y
 
     widths = np.log(np.geomspace(WIDEST, narrowest, 8))
-    starts = [(at, k) for at in angles[0] + np.arange(0, 2 * np.pi, np.pi / 12) for k in widths]
+    # The largest response, too: a narrow curve may lie between the others.
+    peaks = [*(angles[0] + np.arange(0, 2 * np.pi, np.pi / 12)), angles[y.argmax()]]
+    starts = [(at, k) for at in peaks for k in widths]
     start = min(starts, key=lambda p: float(np.square(line(np.array(p))[1]).sum()))
     bounds = ([-np.inf, np.log(WIDEST)], [np.inf, np.log(narrowest)])
     first = np.clip(start, bounds[0], np.array(bounds[1]) - 1e-9)

@@ -316,6 +316,18 @@ def test_a_fit_finds_the_curve_it_is_given(preferred, k, lowest, height):
     assert fit.lowest[0] == pytest.approx(lowest, abs=1e-3 * height)
 
 
+@pytest.mark.parametrize("n, k", [(60, 500.0), (180, 4000.0), (2000, 60.0)])
+def test_narrow_curves_among_many_orientations_are_fitted_without_overflow(n, k):
+    """Where e to the k is more than a float holds, the lower end of the bell is 0."""
+    angles = np.arange(n) * 180 / n
+    curve = 3 + 2 * np.exp(k * (np.cos(2 * np.deg2rad(angles - 77.3)) - 1))
+    fit = fit_tuning(curve[:, None], angles)
+    half = np.rad2deg(np.arccos(1 - np.log(2) / k)) / 2
+    assert fit.half_width[0] == pytest.approx(half, rel=1e-4)
+    assert fit.preferred[0] == pytest.approx(77.3, abs=1e-3)
+    assert fit.peak[0] == pytest.approx(5, abs=1e-3)
+
+
 def test_no_fit_is_narrower_than_the_orientations_tell():
     fit = fit_tuning(np.eye(12)[:, :1], TWELVE)
     assert fit.half_width[0] == pytest.approx(7.5, abs=1e-3)
