@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxsel import plotting, report
-from jaxsel.folders import finished_folder
+from jaxsel.folders import replaced_folder
 from jaxsel.report import Drawing, Number
 
 from . import cli, verdicts
@@ -76,10 +75,7 @@ def tell(
             description and a total, it returns what takes the count.
     """
     refuse_other(folder, preset, settings)
-    new = folder / f".{RESULT}.new"
-    # Of a run that was killed while it put the new result in the old one's place.
-    shutil.rmtree(new, ignore_errors=True)
-    with finished_folder(new) as place:
+    with replaced_folder(folder / RESULT) as place:
         (figures := place / FIGURES).mkdir()
         with cli.progress() as bars, plotting.look():
 
@@ -93,9 +89,6 @@ def tell(
 
             told = measure(figures, progress)
         _write(told, preset, settings, place)
-    if (folder / RESULT).exists():
-        shutil.rmtree(folder / RESULT)
-    new.replace(folder / RESULT)
     print(f"report: {folder / RESULT / 'report.html'}")
 
 

@@ -1,4 +1,4 @@
-"""A folder that is there whole or not at all."""
+"""A folder that is there whole or not at all, also where it replaces another."""
 
 import shutil
 import tempfile
@@ -48,6 +48,44 @@ def finished_folder(path: Path) -> Iterator[Path]:
         for parent in made:
             if parent.exists() and not any(parent.iterdir()):
                 parent.rmdir()
+
+
+@contextmanager
+def replaced_folder(path: Path) -> Iterator[Path]:
+    """Write a folder that takes the place of an earlier one when it is finished.
+
+    Whoever sees `path` sees one of the two, complete; for the moment between two renames,
+    neither. What a process leaves that is killed just then (hidden `.NAME.old` and `.NAME.new`)
+    the next call puts right: the earlier folder is never lost.
+
+    Args:
+        path: the folder, there or not.
+
+    Yields:
+        The folder to write into.
+
+    Raises:
+        OSError: it cannot be written there.
+
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     for text in ("first", "second"):
+    ...         with replaced_folder(Path(parent) / "run") as folder:
+    ...             _ = (folder / "name").write_text(text)
+    ...     [p.name for p in Path(parent).iterdir()], (Path(parent) / "run/name").read_text()
+    (['run'], 'second')
+    """
+    path = Path(path).absolute()
+    old, new = (path.with_name(f".{path.name}.{age}") for age in ("old", "new"))
+    if old.exists() and not path.exists():
+        old.replace(path)
+    for left in (old, new):
+        shutil.rmtree(left, ignore_errors=True)
+    with finished_folder(new) as folder:
+        yield folder
+    if path.exists():
+        path.replace(old)
+    new.replace(path)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def refuse_taken(path: Path) -> None:

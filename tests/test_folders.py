@@ -1,10 +1,10 @@
-"""A folder is there whole or not at all."""
+"""A folder is there whole or not at all; one that replaces another, or that other."""
 
 from pathlib import Path
 
 import pytest
 
-from jaxsel.folders import finished_folder
+from jaxsel.folders import finished_folder, replaced_folder
 
 
 @pytest.fixture
@@ -147,3 +147,48 @@ def test_a_link_to_nowhere_is_not_written_over(tmp_path):
     with pytest.raises(FileExistsError), finished_folder(tmp_path / "out"):
         pass
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def replaced(path, text):
+    with replaced_folder(path) as folder:
+        (folder / "result.txt").write_text(text)
+
+
+def test_a_folder_takes_the_place_of_an_earlier_one(tmp_path, path):
+    for text in ("first", "second"):
+        replaced(path, text)
+        assert everything(tmp_path) == ["run", "run/result.txt"]
+        assert (path / "result.txt").read_text() == text
+
+
+def test_an_error_keeps_the_earlier_folder(tmp_path, path):
+    replaced(path, "first")
+    with pytest.raises(RuntimeError), replaced_folder(path):
+        raise RuntimeError
+    assert everything(tmp_path) == ["run", "run/result.txt"]
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_killed_at_any_rename_one_of_the_two_is_there_at_the_next_call(
+    tmp_path, path, monkeypatch, step
+):
+    replaced(path, "first")
+    rename, calls = Path.replace, []
+
+    def killed(self, target):
+        calls.append(1)
+        if len(calls) == step:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            replaced(path, "second")
+    with pytest.raises(RuntimeError), replaced_folder(path):
+        assert (path / "result.txt").read_text() == "first"
+        raise RuntimeError
+    assert everything(tmp_path) == ["run", "run/result.txt"]
+    replaced(path, "third")
+    assert (path / "result.txt").read_text() == "third"
+    assert everything(tmp_path) == ["run", "run/result.txt"]

@@ -1,6 +1,5 @@
 """The analysis of Leavitt and Morcos, from nothing to a folder with a page."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pyarrow.parquet as pq
 
 from jaxsel import models, plotting
 from jaxsel.data import Dataset
-from jaxsel.folders import finished_folder
+from jaxsel.folders import replaced_folder
 
 from .. import cli, train
 from ..told import refuse_no_result
@@ -127,10 +126,7 @@ def written(
 ) -> None:
     """All figures and tables, in place of those of an earlier call."""
     refuse_no_result(folder / RESULT)
-    new = folder / f".{RESULT}.new"
-    # Of a run that was killed while it put the new result in the old one's place.
-    shutil.rmtree(new, ignore_errors=True)
-    with finished_folder(new) as place:
+    with replaced_folder(folder / RESULT) as place:
         (figures := place / "figures").mkdir()
         names = {name: sweep.network for name, sweep in sweeps.items()}
         if "leaky" in names:
@@ -142,6 +138,3 @@ def written(
             if np.isfinite(tables.units["loss_ratio"]).any():
                 found.append(causal(about))
         write_result(config, about, found, place)
-    if (folder / RESULT).exists():
-        shutil.rmtree(folder / RESULT)
-    new.replace(folder / RESULT)

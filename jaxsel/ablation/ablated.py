@@ -46,11 +46,17 @@ class Ablated:
 
         Raises:
             KeyError: a site that the network does not have.
+            ValueError: a mask of another number of units than the site's.
         """
         silence, seen = masked(self.keep), []
 
         def then(site: str, activation: Activation) -> Activation:
             seen.append(site)
+            if site in self.keep and self.keep[site].shape != activation.shape[-1:]:
+                raise ValueError(
+                    f"the mask of {site} must have the shape ({activation.shape[-1]},); found "
+                    f"{self.keep[site].shape}"
+                )
             return tap(site, silence(site, activation))
 
         logits = self.network(images, then)
@@ -73,16 +79,25 @@ def ablated(model: Model, keep: Mapping[str, Bool[np.ndarray, " _"]]) -> Ablated
 
     Returns:
         A model. Its arrays are those of now. Called, it raises a `KeyError` for a site that
-        the network does not have.
+        the network does not have, a `ValueError` for a mask of another size.
+
+    Raises:
+        ValueError: a mask that is not of booleans, such as numbers of units.
 
     >>> model = lambda images, tap: tap("double", 2 * images)
     >>> ablated(model, {"double": np.array([True, False])})(jnp.ones((1, 2))).tolist()
     [[2.0, 0.0]]
     """
+    for site, mask in keep.items():
+        if (found := jnp.asarray(mask).dtype) != bool:
+            raise ValueError(
+                f"the mask of {site} says of each unit whether it is kept, True or False; "
+                f"found {found}"
+            )
     own = getattr(model, "sites", None)
     return Ablated(
         jax.tree.map(lambda array: array, traceable(model)),
-        {site: jnp.asarray(mask, bool) for site, mask in keep.items()},
+        {site: jnp.asarray(mask) for site, mask in keep.items()},
         None if own is None else tuple(own),
         tuple(getattr(model, "extra_sites", ())),
     )

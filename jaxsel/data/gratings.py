@@ -90,20 +90,19 @@ def gratings(
         One image for every combination; the class of each is its orientation.
 
     Raises:
-        ValueError: see `grating` and `of_brightness`.
+        ValueError: orientations, frequencies or phases that are none or a table; see also
+            `grating` and `of_brightness`.
 
     >>> dataset = gratings([0, 90], [1, 2], [0, 90, 180], image=(8, 8, 1))
     >>> dataset.images.shape, dataset.labels.tolist(), dataset.class_names
     ((2, 2, 3), [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1], ('0', '90'))
     """
-    drawn = Gratings(
-        np.asarray(orientations, np.float64),
-        np.asarray(frequencies, np.float64),
-        np.asarray(phases, np.float64),
-        tuple(image),
-        shuffle,
-        look,
-    )
+    lists = {"orientations": orientations, "frequencies": frequencies, "phases": phases}
+    each = {name: np.atleast_1d(np.asarray(x, np.float64)) for name, x in lists.items()}
+    for name, values in each.items():
+        if values.ndim > 1 or not len(values):
+            raise ValueError(f"{name} are a list, one at least; found shape {values.shape}")
+    drawn = Gratings(**each, image=tuple(image), shuffle=shuffle, look=look)
     drawn[:1]  # refuses what cannot be drawn
     warn_above_nyquist(drawn.frequencies, image)
     labels = np.repeat(np.arange(drawn.shape[0]), drawn.shape[1] * drawn.shape[2])

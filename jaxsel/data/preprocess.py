@@ -150,7 +150,8 @@ def of_brightness(
     """The same preprocessing for images that are drawn: pixels 0 to 1, of any fineness.
 
     Stored pixels are whole numbers; what a preprocessing makes of those in between follows from
-    what it makes of black and of each colour, as long as it is linear.
+    what it makes of black and of each colour, as long as each pixel goes through it by itself
+    and linearly.
 
     Args:
         preprocess: turns stored pixels into input. Of one that resizes, the part that scales
@@ -162,7 +163,8 @@ def of_brightness(
         A function of images `(images, height, width, channels)`, 0 (black) to 1 (white).
 
     Raises:
-        ValueError: a preprocessing that changes the size of images, or is not linear.
+        ValueError: a preprocessing that changes the size of images, is not linear, or looks at
+            several pixels at once, such as one that subtracts each image's own mean.
 
     >>> seen = of_brightness(lenet5, (1, 1, 3))
     >>> seen(np.array([0, 0.25, 1]).reshape(1, 1, 1, 3)).ravel().tolist()
@@ -172,21 +174,22 @@ def of_brightness(
     n_channels = image[-1]
     black = np.zeros(image, np.uint8)
     full = [np.where(np.arange(n_channels) == c, white, black) for c in range(n_channels)]
-    middle = np.full(image, white // 2)
-    shown = scale(np.stack([black, *full, middle]).astype(np.uint8))
+    # An image with all kinds of pixels, none like its neighbours.
+    mixed = np.random.default_rng(0).integers(0, white + 1, image)
+    shown = scale(np.stack([black, *full, mixed]).astype(np.uint8))
     if shown.shape[1:] != tuple(image):
         raise ValueError(
             f"images of shape {tuple(image)} become {shown.shape[1:]}: name the size that the "
             "network sees"
         )
-    offset, *colours, grey = shown.astype(np.float64)
+    offset, *colours, of_mixed = shown.astype(np.float64)
     gains = np.stack([colour - offset for colour in colours])
 
     def seen(images: np.ndarray) -> np.ndarray:
         return (offset + np.einsum("nhwc,chwd->nhwd", images, gains)).astype(np.float32)
 
-    if not np.allclose(seen(middle[None] / white)[0], grey, rtol=1e-4, atol=1e-4):
-        raise ValueError("this preprocessing is not linear in the pixels")
+    if not np.allclose(seen(mixed[None] / white)[0], of_mixed, rtol=1e-4, atol=1e-4):
+        raise ValueError("this preprocessing is not linear in each pixel by itself")
     return seen
 
 

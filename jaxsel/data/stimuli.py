@@ -39,7 +39,9 @@ def grating(
     Args:
         orientation: of the stripes, degrees; 180 more is the same grating with its phase
             reversed.
-        frequency: cycles per length of the image's shorter side.
+        frequency: cycles per length of the image's shorter side. At Nyquist's frequency
+            itself, half the pixels of that side, the phase decides whether pixels are on the
+            crests or between them, where all are grey.
         phase: at the middle of the grating, degrees: 0 is bright there. The three are
             broadcast against each other.
         image: height, width and channels, in pixels.

@@ -10,7 +10,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Real
 
-# Below this gOSI no orientation is preferred: float32 makes so much of a flat curve.
+# Below this gOSI no orientation is preferred, and by this share of the largest response
+# responses do not vary: float32 makes so much of a flat curve.
 FLAT = 1e-6
 PHASES = ("max", "mean")
 
@@ -54,7 +55,7 @@ def tuning_curves(
 
 
 def orientation_selectivity_index(
-    curves: Float[ArrayLike, "orientations units"],
+    curves: Real[ArrayLike, "orientations units"],
     orientations: Real[np.ndarray, " orientations"],
     *,
     silent: float = np.nan,
@@ -70,7 +71,7 @@ def orientation_selectivity_index(
 
     Returns:
         One number per unit, dimensionless: 0 (equal) to 1 (nothing at a right angle). The best
-        orientation is the first of equals. NaN where a response is negative or NaN.
+        orientation is the first of equals. NaN where a response is negative, NaN or infinite.
 
     Raises:
         ValueError: orientations that are not spread evenly over 180 degrees, an odd number.
@@ -82,7 +83,7 @@ def orientation_selectivity_index(
     >>> orientation_selectivity_index(curve, np.array([0, 45, 90, 135])).tolist()
     [0.5]
     """
-    curves = jnp.asarray(curves)
+    curves = _at_least_float32(curves)
     angles = evenly_spread(orientations, len(curves))
     if len(angles) % 2:
         raise ValueError(f"of {len(angles)} orientations, none is at a right angle to another")
@@ -97,7 +98,7 @@ def orientation_selectivity_index(
 
 
 def global_orientation_selectivity_index(
-    curves: Float[ArrayLike, "orientations units"],
+    curves: Real[ArrayLike, "orientations units"],
     orientations: Real[np.ndarray, " orientations"],
     *,
     silent: float = np.nan,
@@ -115,7 +116,7 @@ def global_orientation_selectivity_index(
 
     Returns:
         One number per unit, dimensionless: 0 (all orientations alike) to 1 (one only); .5 for
-        a curve like cos squared. NaN where a response is negative or NaN.
+        a curve like cos squared. NaN where a response is negative, NaN or infinite.
 
     Raises:
         ValueError: orientations that are not spread evenly over 180 degrees.
@@ -129,7 +130,7 @@ def global_orientation_selectivity_index(
     >>> index.round(6).tolist()
     [1.0, 0.0]
     """
-    curves = jnp.asarray(curves)
+    curves = _at_least_float32(curves)
     total, along, across = _sums(curves, orientations)
     index = jnp.hypot(along, across) / jnp.where(total == 0, 1, total)
     # One orientation alone has 1, which a rounding must not exceed.
@@ -137,7 +138,7 @@ def global_orientation_selectivity_index(
 
 
 def preferred_orientation(
-    curves: Float[ArrayLike, "orientations units"],
+    curves: Real[ArrayLike, "orientations units"],
     orientations: Real[np.ndarray, " orientations"],
 ) -> Float[Array, " units"]:
     r"""The orientation around which a unit's responses gather: finer than the steps between.
@@ -159,7 +160,7 @@ def preferred_orientation(
     >>> preferred_orientation(curve, np.array([0, 45, 90, 135])).tolist()
     [22.5]
     """
-    _, along, across = _sums(jnp.asarray(curves), orientations)
+    _, along, across = _sums(_at_least_float32(curves), orientations)
     index = global_orientation_selectivity_index(curves, orientations)
     angle = jnp.rad2deg(jnp.arctan2(across, along)) / 2 % 180
     # Just below 0, float32 makes 180 of it.
@@ -181,7 +182,8 @@ def tuning_reliability(
         over_phases: as in `tuning_curves`.
 
     Returns:
-        One number per unit, -1 to 1. NaN where a half does not vary with the orientation.
+        One number per unit, -1 to 1. NaN where a half does not vary with the orientation by
+        more than roundings (see `correlation`), or has a response that is NaN or infinite.
 
     Raises:
         ValueError: an odd number of phases, another name.
@@ -205,18 +207,27 @@ def tuning_reliability(
 def correlation(
     first: Float[Array, "values units"], second: Float[Array, "values units"]
 ) -> Float[Array, " units"]:
-    """Pearson's correlation of each unit's values; NaN where one does not vary.
+    """Pearson's correlation of each unit's values.
+
+    Args:
+        first: of each unit, one column.
+        second: the same.
+
+    Returns:
+        One number per unit, -1 to 1. NaN where either does not vary by more than float32's
+        roundings, a millionth of the largest, or where a value is NaN or infinite.
 
     >>> correlation(jnp.array([[1.0], [2.0]]), jnp.array([[5.0], [3.0]])).tolist()
     [-1.0]
     """
-    # Above the smallest of them: where all are equal, exactly 0, whatever they are.
-    above = [x - x.min(axis=0) for x in (first, second)]
     # At the order of 1, or squares of small responses are 0 in float32.
-    scaled = [x / jnp.where(x.max(axis=0) == 0, 1, x.max(axis=0)) for x in above]
+    scaled = [
+        (x - x.min(axis=0)) / jnp.where(_flat(x), 1, jnp.ptp(x, axis=0))
+        for x in (first, second)
+    ]
     a, b = (x - x.mean(axis=0) for x in scaled)
     size = jnp.sqrt((a * a).sum(axis=0)) * jnp.sqrt((b * b).sum(axis=0))
-    flat = (scaled[0].max(axis=0) == 0) | (scaled[1].max(axis=0) == 0)
+    flat = _flat(first) | _flat(second)
     found = jnp.clip((a * b).sum(axis=0) / jnp.where(flat, 1, size), -1, 1)
     return jnp.where(flat, jnp.nan, found)
 
@@ -239,6 +250,16 @@ def evenly_spread(orientations: Real[np.ndarray, " orientations"], n: int) -> np
     return angles
 
 
+def _flat(values: Array) -> Array:
+    return jnp.ptp(values, axis=0) <= FLAT * jnp.abs(values).max(axis=0)
+
+
+def _at_least_float32(curves: ArrayLike) -> Array:
+    """Whole numbers, too: cosines are none."""
+    found = jnp.asarray(curves)
+    return found.astype(jnp.promote_types(found.dtype, jnp.float32))
+
+
 def _sums(curves: Array, orientations: np.ndarray) -> tuple[Array, Array, Array]:
     """Of the responses, and of the responses as vectors at twice their angles."""
     doubled = 2 * np.deg2rad(evenly_spread(orientations, len(curves)))
@@ -250,6 +271,6 @@ def _sums(curves: Array, orientations: np.ndarray) -> tuple[Array, Array, Array]
 
 
 def _defined(index: Array, curves: Array, silent: float) -> Array:
-    refused = (curves < 0).any(axis=0) | jnp.isnan(curves).any(axis=0)
+    refused = (curves < 0).any(axis=0) | ~jnp.isfinite(curves).all(axis=0)
     is_silent = (curves == 0).all(axis=0)
     return jnp.where(refused, jnp.nan, jnp.where(is_silent, silent, index))

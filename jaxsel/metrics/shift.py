@@ -30,7 +30,8 @@ def shift_invariance(
 
     Returns:
         Correlations, -1 to 1: 1 where a shift changes nothing but size and offset. NaN where
-        either side does not vary, such as for a silent unit.
+        either side does not vary by more than float32's roundings, such as for a silent unit,
+        or has a response that is NaN or infinite.
 
     Raises:
         ValueError: another name, other shapes.

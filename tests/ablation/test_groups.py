@@ -173,6 +173,22 @@ def test_a_model_without_named_sites_is_ablated_and_other_sites_are_refused():
         record(ablated(model, {"half": np.ones(3, bool)}), dataset)
 
 
+@pytest.mark.parametrize("mask", [[False], [True] * 4, [[True] * 3] * 2])
+@pytest.mark.usefixtures("unchecked")
+def test_a_mask_of_other_units_is_refused(mask):
+    def model(images, tap):
+        return tap("double", 2 * images)
+
+    with pytest.raises(ValueError, match=r"mask of double must have the shape \(3,\)"):
+        ablated(model, {"double": np.array(mask)})(jnp.ones((2, 3)))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_numbers_of_units_are_no_mask():
+    with pytest.raises(ValueError, match="True or False; found int"):
+        ablated(lambda images, tap: images, {"double": np.array([0, 2])})
+
+
 def test_accuracy_by_hand():
     """Logits are the responses: without unit 1 image 1 is a tie, which goes to class 0."""
     dataset = Dataset(np.eye(2, dtype=np.float32), np.array([0, 1]), ("a", "b"))

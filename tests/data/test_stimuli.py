@@ -117,7 +117,9 @@ def test_colours_are_added_to_the_background():
 
 
 def test_frequencies_above_nyquist_are_said():
-    grating(0, 4, image=(8, 9, 1))  # a pixel bright, a pixel dark
+    bright_and_dark = grating(0, 4, 90, image=(8, 9, 1))[:, 0, 0]
+    np.testing.assert_allclose(bright_and_dark, np.tile([1, 0], 4), atol=1e-6)
+    np.testing.assert_allclose(grating(0, 4, 0, image=(8, 9, 1)), 0.5, atol=1e-6)
     with pytest.warns(UserWarning, match="4.5 cycles .* images of 8x9 pixels show 4 at most"):
         grating(0, 4.5, image=(8, 9, 1))
     with pytest.warns(UserWarning, match="9 cycles"):
@@ -189,9 +191,26 @@ def test_networks_see_drawn_pixels_as_stored_ones(name, rng):
     np.testing.assert_allclose(seen(stored / white), expected, rtol=1e-6, atol=4e-5)
 
 
+def test_one_orientation_alone_is_a_list_and_none_is_refused():
+    assert gratings(30, 2, 0, image=(8, 8, 1)).images.shape == (1, 1, 1)
+    with pytest.raises(
+        ValueError, match=r"phases are a list, one at least; found shape \(0,\)"
+    ):
+        gratings([0, 90], 2, [], image=(8, 8, 1))
+    with pytest.raises(ValueError, match=r"orientations are a list.*\(1, 2\)"):
+        gratings(np.array([[0, 90]]), 2, 0, image=(8, 8, 1))
+
+
 def test_preprocessing_that_is_not_linear_is_refused():
     with pytest.raises(ValueError, match="not linear"):
         of_brightness(lambda x: (x / 255.0) ** 2, (4, 4, 3))
+    for at_once in (
+        lambda x: x / 255.0 - (x / 255.0).mean(axis=(1, 2, 3), keepdims=True),
+        lambda x: x[:, :, ::-1] / 255.0,
+        lambda x: (x + np.roll(x, 1, axis=1)) / 510.0,
+    ):
+        with pytest.raises(ValueError, match="not linear in each pixel by itself"):
+            of_brightness(at_once, (4, 4, 3))
     with pytest.raises(ValueError, match="name the size that the network sees"):
         of_brightness(lambda x: x[:, :2], (4, 4, 3))
 

@@ -369,14 +369,15 @@ def test_the_digits_preset_shows_what_a_knob_of_selectivity_does(tmp_path):
 
 
 def test_a_finished_run_writes_its_result_again_without_training(done, result, monkeypatch):
-    """Half put in its place, too, as a kill leaves it between removing the old and renaming."""
+    """Half put in its place, too, as a kill leaves it between two renames."""
     before = (result / "summary.json").read_bytes()
-    result.rename(done / ".result.new")
+    shutil.copytree(result, done / ".result.new")
+    result.rename(done / ".result.old")
     for name in ("experiments.training.group.finish", "experiments.leavitt.measure.units_of"):
         monkeypatch.setattr(name, None)
     analysis.run(tiny(done))
     assert (result / "summary.json").read_bytes() == before
-    assert not (done / ".result.new").exists()
+    assert not [*done.glob(".result*")]
 
 
 def test_another_training_in_the_folder_is_refused(done):

@@ -94,7 +94,20 @@ def test_silent_units_are_undefined_or_what_is_asked_for():
     assert np.isnan(preferred_orientation(jnp.zeros((12, 1)), TWELVE)).all()
 
 
-@pytest.mark.parametrize("value", [-0.1, np.nan])
+@pytest.mark.parametrize("kind", [np.int32, np.float16])
+def test_whole_numbers_and_half_precision_have_the_same_index(kind):
+    """Of a curve 0 to 11: no cosine is cut to a whole number."""
+    curve = np.arange(12, dtype=kind)[:, None]
+    doubled = np.exp(2j * np.deg2rad(TWELVE))
+    expected = abs((np.arange(12) * doubled).sum()) / 66
+    found = global_orientation_selectivity_index(curve, TWELVE)
+    assert float(found[0]) == pytest.approx(expected, abs=ROUNDING)
+    angle = np.rad2deg(np.angle((np.arange(12) * doubled).sum())) / 2 % 180
+    assert float(preferred_orientation(curve, TWELVE)[0]) == pytest.approx(angle, abs=1e-3)
+    assert orientation_selectivity_index(curve, TWELVE).tolist() == pytest.approx([6 / 16])
+
+
+@pytest.mark.parametrize("value", [-0.1, np.nan, np.inf])
 def test_negative_and_missing_responses_are_undefined(value):
     curve = np.ones(12)
     curve[5] = value

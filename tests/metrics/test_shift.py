@@ -41,9 +41,20 @@ def test_units_that_do_not_vary_are_undefined(rng):
     assert np.isnan(shift_invariance(flat, responses)).tolist() == [False, True, True]
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_other_names_and_shapes_are_refused():
     with pytest.raises(ValueError, match="images or units; found 'classes'"):
         shift_invariance(jnp.ones((2, 2)), jnp.ones((2, 2)), over="classes")
+    with pytest.raises(ValueError, match=r"shapes \(2, 2\) and \(3, 2\) are not pairs"):
+        shift_invariance(jnp.ones((2, 2)), jnp.ones((3, 2)))
+
+
+def test_roundings_and_broken_responses_have_no_correlation(rng):
+    responses = np.float32(rng.uniform(size=(20, 4)))
+    wrong = responses.copy()
+    wrong[:, 1] = 1 + 1e-7 * rng.integers(0, 3, 20)
+    wrong[3, 2], wrong[5, 3] = np.nan, np.inf
+    assert np.isnan(shift_invariance(responses, wrong)).tolist() == [False, True, True, True]
 
 
 def test_a_pooling_network_is_invariant_and_a_template_is_not(rng):
