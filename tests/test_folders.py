@@ -185,10 +185,8 @@ def test_killed_at_any_rename_one_of_the_two_is_there_at_the_next_call(
         patched.setattr(Path, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             replaced(path, "second")
-    with pytest.raises(RuntimeError), replaced_folder(path):
+    with replaced_folder(path) as folder:
         assert (path / "result.txt").read_text() == "first"
-        raise RuntimeError
-    assert everything(tmp_path) == ["run", "run/result.txt"]
-    replaced(path, "third")
+        (folder / "result.txt").write_text("third")
     assert (path / "result.txt").read_text() == "third"
     assert everything(tmp_path) == ["run", "run/result.txt"]

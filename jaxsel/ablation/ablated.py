@@ -89,7 +89,8 @@ def ablated(model: Model, keep: Mapping[str, Bool[np.ndarray, " _"]]) -> Ablated
     [[2.0, 0.0]]
     """
     for site, mask in keep.items():
-        if (found := jnp.asarray(mask).dtype) != bool:
+        found = jnp.asarray(mask).dtype
+        if not jnp.issubdtype(found, jnp.bool_):
             raise ValueError(
                 f"the mask of {site} says of each unit whether it is kept, True or False; "
                 f"found {found}"

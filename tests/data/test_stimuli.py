@@ -193,9 +193,7 @@ def test_networks_see_drawn_pixels_as_stored_ones(name, rng):
 
 def test_one_orientation_alone_is_a_list_and_none_is_refused():
     assert gratings(30, 2, 0, image=(8, 8, 1)).images.shape == (1, 1, 1)
-    with pytest.raises(
-        ValueError, match=r"phases are a list, one at least; found shape \(0,\)"
-    ):
+    with pytest.raises(ValueError, match=r"phases are a list, one at least.*\(0,\)"):
         gratings([0, 90], 2, [], image=(8, 8, 1))
     with pytest.raises(ValueError, match=r"orientations are a list.*\(1, 2\)"):
         gratings(np.array([[0, 90]]), 2, 0, image=(8, 8, 1))
