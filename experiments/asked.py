@@ -18,6 +18,9 @@ def asked(config: Any) -> dict[str, Any]:
     found = {}
     for name, value in _deciding(config).items():
         found[name] = list(map(_named, value)) if isinstance(value, tuple) else _named(value)
+    kind, _, place = (found.get("data") or "").partition(":")
+    if place and kind != "tfds":
+        found["data"] = f"{kind}:{Path(place).name}"
     return found
 
 
@@ -51,5 +54,8 @@ def _deciding(config: Any) -> dict[str, Any]:
 
 
 def _named(value: Any) -> Any:
-    """A file by its last name."""
-    return value.name if isinstance(value, Path) else value
+    """A file by its last name, a checkpoint by what is in it, too."""
+    if not isinstance(value, Path):
+        return value
+    digest = value / "manifest.sha256"
+    return f"{value.name} ({digest.read_text()[:8]})" if digest.is_file() else value.name

@@ -14,12 +14,12 @@ from ..asked import asked
 from ..told import Columns, Progress, Told, refuse_other, tell
 from ..training.images import divided
 from ..weights import described, network_and_images, sites_of
-from . import claims, figures
+from . import claims, figures_of_ablation, figures_of_training, figures_of_units
 from .followed import Compared, Condition, Followed, best, compared, followed, trained
 from .halves import Lost, lost
 from .invariance import invariance
 from .settings import Config, Given, Trained
-from .tuning import Tuning, lower_and_higher, stimuli, tuning
+from .tuning import Tuning, lower_and_higher, refuse_unfit, stimuli, tuning
 
 PAPER = (
     "Ukita (2020) asks whether orientation-selective units matter for generalisation. We have "
@@ -33,7 +33,10 @@ def run(config: Config) -> None:
     """Train what is to be trained, then measure, draw and write."""
     config.check()
     refuse_other(config.folder, config.preset, asked(config))
-    networks = trained(config) if isinstance(config, Trained) else []
+    networks = []
+    if isinstance(config, Trained):
+        refuse_unfit(config, divided(config)[2].inputs(slice(0, 1)).shape[1:])
+        networks = trained(config)
 
     def measure(folder: Path, progress: Progress) -> Told:
         if isinstance(config, Trained):
@@ -66,31 +69,31 @@ def _told(
     sites = sites_of(model)
     lower, higher = lower_and_higher(sites)
     image = images.inputs(slice(0, 1)).shape[1:]
+    refuse_unfit(config, image)
     white = 16 if images.preprocess is sixteenths else 255
     shown, control = (
         stimuli(config, image, images.preprocess, white, shuffle=s) for s in (False, True)
     )
     tuned = tuning(config, model, sites, shown, control, progress)
-    tested = images.take(np.arange(min(config.images or len(images), len(images))))
-    shifted = images.take(np.arange(min(config.shift_images, len(images))))
+    tested = spread(images, config.images or len(images))
+    shifted = spread(images, config.shift_images)
     losses = lost(config, model, tested, tuned, progress)
     moved = invariance(config, model, shifted, tuned, (lower, higher), progress)
     tables = {"units": units_table(tuned), "halves": halves_table(losses)}
     found = [claims.exist(tuned, lower, higher)]
-    where = f"{sum(len(of.gosi) for of in tuned.values()):,} units"
     drawn = [
-        figures.by_site(tuned, folder, where),
-        figures.of_units(model, tuned, folder),
-        figures.without_halves(losses, folder, len(tested)),
-        figures.shifts(moved, folder, len(shifted)),
+        figures_of_units.by_site(tuned, folder),
+        figures_of_units.of_units(model, tuned, folder),
+        figures_of_ablation.without_halves(losses, folder, len(tested)),
+        figures_of_ablation.shifts(moved, folder, len(shifted)),
     ]
     if isinstance(config, Trained):
         over = followed(config, networks[0][1], shown, lower, progress)
         others = compared(config, networks, shown, lower, progress)
         found += [claims.during(over), claims.across(others)]
         drawn += [
-            figures.over_epochs(over, folder, lower),
-            figures.across_networks(others, folder),
+            figures_of_training.over_epochs(over, folder, lower),
+            figures_of_training.across_networks(others, folder),
         ]
         tables |= {"epochs": epochs_table(over, sites), "networks": networks_table(others)}
     found += [claims.needed(losses, lower), claims.disrupted(moved)]
@@ -104,6 +107,12 @@ def _told(
         tables,
         "The paper's own numbers are not known to us: the column is empty.",
     )
+
+
+def spread(images: Dataset, n: int) -> Dataset:
+    """Some of the images, spread evenly: of all classes, too, where these come in order."""
+    n = min(n, len(images))
+    return images.take(np.arange(n) * len(images) // n)
 
 
 def about(
@@ -186,7 +195,8 @@ def halves_table(losses: Sequence[Lost]) -> Columns:
     }
     meanings = {
         "site": "whose units are ablated",
-        "at": "where the zeros are put: the site, or after its BatchNorm",
+        "at": "where the zeros are put: the site, or after its BatchNorm (in a residual block "
+        "before the addition)",
         "half": "which: by gOSI, or random",
         "units": "in the half",
         "loss_change": "mean over images, nats",

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxsel import ablate_groups, evaluate
@@ -22,7 +23,7 @@ class Lost:
 
     Attributes:
         site: whose units.
-        at: where the zeros are put: the site, or after its BatchNorm.
+        at: where the zeros are put: the site, or `after_batch_norm`.
         n_ablated: units in each half.
         changes: of the loss of every image, nats, `(halves, images)`: the more selective half,
             the less selective one, random ones.
@@ -74,16 +75,43 @@ def halves_of(gosi: np.ndarray, n_random: int, rng: np.random.Generator) -> np.n
     return keep
 
 
-def after_batch_norm(model: Any, site: str) -> str | None:
-    """The extra site behind the BatchNorm that belongs to a site; None where there is none.
+def after_batch_norm(order: Sequence[str], site: str) -> str | None:
+    """Where zeros after a site's BatchNorm are something else than zeros at the site.
 
-    In the author's network it follows the ReLU, and his ablation writes its zeros there; in
-    residual networks it comes before the ReLU, or before the addition.
+    In the author's network BatchNorm follows the ReLU, and his ablation writes its zeros behind
+    it. In a residual block's second convolution it comes before the addition: there zeros leave
+    what goes around the block. Where it comes just before the ReLU, they are those at the site.
+
+    Args:
+        order: all sites of the network, in the order of the computation.
+        site: one of them.
+
+    Returns:
+        The extra site; None where there is none.
+
+    >>> after_batch_norm(["conv1", "conv1_bn"], "conv1")
+    'conv1_bn'
+    >>> after_batch_norm(["conv1_bn", "conv1"], "conv1") is None
+    True
     """
-    for name in (f"{site}_bn", site.replace("conv2", "pre_add")):
-        if name in getattr(model, "extra_sites", ()):
-            return name
-    return None
+    behind = f"{site}_bn"
+    if behind in order and order.index(behind) > order.index(site):
+        return behind
+    before_addition = site.removesuffix("conv2") + "pre_add"
+    return before_addition if site.endswith("conv2") and before_addition in order else None
+
+
+def all_sites(model: Any, images: Dataset) -> list[str]:
+    """In the order of the computation, extra sites too."""
+    seen = []
+
+    def tap(site: str, activation: jax.Array) -> jax.Array:
+        seen.append(site)
+        return activation
+
+    first = jax.ShapeDtypeStruct(images.inputs(slice(0, 1)).shape, np.float32)
+    jax.eval_shape(lambda network, batch: network(batch, tap), model, first)
+    return seen
 
 
 def lost(
@@ -98,12 +126,13 @@ def lost(
         tuned: the units of its sites.
         progress: makes progress bars.
     """
-    rng = np.random.default_rng([config.draws, 2])
+    rng = np.random.default_rng([config.draws, 2, 1])  # none of the shuffled images' seeds
+    order = all_sites(model, images)
     intact = evaluate(model, images).loss
     places = [
         (site, at)
         for site in tuned
-        for at in (site, after_batch_norm(model, site))
+        for at in (site, after_batch_norm(order, site))
         if at is not None
     ]
     n_halves = 2 + config.random_halves

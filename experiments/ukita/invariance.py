@@ -37,13 +37,37 @@ class Invariance:
     without: np.ndarray
 
     @property
-    def known(self) -> np.ndarray:
-        """Which units have a correlation everywhere; silent ones have none."""
-        return np.asarray(np.isfinite(self.intact - self.without).all(axis=(0, 1, 2)))
+    def alive(self) -> np.ndarray:
+        """Which units have a correlation in the whole network; silent ones have none."""
+        return np.asarray(np.isfinite(self.intact).all(axis=0))
+
+    @property
+    def compared(self) -> np.ndarray:
+        """`(lower sites, units)`: which have one without any half of the site, too."""
+        return np.asarray(np.isfinite(self.without).all(axis=(1, 2)) & self.alive)
+
+    @property
+    def silenced(self) -> np.ndarray:
+        """Share of units that have none any more without each half, mean over lower sites."""
+        without = np.isfinite(self.without[..., self.alive]).all(axis=2)
+        return 1 - without.mean(axis=(0, 2))
+
+    @property
+    def means(self) -> tuple[np.ndarray, np.ndarray]:
+        """With all units `(shifts,)`, without halves `(halves, shifts)`, of those compared."""
+        site, unit = np.nonzero(self.compared)
+        return self.intact[:, unit].mean(axis=1), self.without[site, :, :, unit].mean(axis=0)
 
     def drop(self) -> np.ndarray:
-        """How much less without each half, `(halves, known units)`: mean over shifts, sites."""
-        return (self.intact - self.without)[..., self.known].mean(axis=(0, 2))
+        """How much less without each half, `(halves, units)`: mean over shifts, lower sites.
+
+        Of each unit over those sites where it is compared; units that are at none are left out.
+        """
+        fall = (self.intact - self.without).mean(axis=2)
+        compared = self.compared
+        count = compared.sum(axis=0)
+        total = np.where(compared[:, None], fall, 0).sum(axis=0)
+        return total[:, count > 0] / count[count > 0]
 
 
 def invariance(
@@ -65,7 +89,7 @@ def invariance(
         progress: makes progress bars.
     """
     lower, higher = map(tuple, lower_and_higher)
-    rng = np.random.default_rng([config.draws, 3])
+    rng = np.random.default_rng([config.draws, 3, 1])  # not those of `lost`
     masks = {site: halves_of(tuned[site].gosi, config.shift_halves, rng) for site in lower}
     n_networks = 1 + sum(map(len, masks.values()))
     count = progress("shifted images", n_networks)

@@ -9,13 +9,16 @@ from ..asked import folder_of, refuse_below_1
 from ..training import settings as training
 from ..weights import ImageFlags
 
+FEWEST = 6  # orientations: an even number that a curve can be fitted to
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Measured:
     """What is measured of any network."""
 
     orientations: int = 12
-    """of gratings, evenly spread over 180 degrees; an even number, for OSI"""
+    """of gratings, evenly spread over 180 degrees; an even number, for OSI, of 6 or more, for
+    the fit"""
     frequencies: int | None = None
     """spatial frequencies; by default as many as the author's code: 9 for images of 32 pixels,
     57 for 224"""
@@ -30,13 +33,15 @@ class _Measured:
     """random halves of each site's units, beside the more and the less selective one; of fewer
     than 20, none is rare enough for P < 0.05"""
     images: int | None = None
-    """test images that losses are of, from the first on; by default all"""
+    """test images that losses are of, spread evenly over all of them; by default all"""
     shift_images: int = 128
-    """test images that are shifted; they go through the network some hundred times"""
+    """test images that are shifted, spread evenly over all of them; they go through the network
+    some hundred times"""
     shifts: tuple[int, ...] = (1, 2, 3, 4)
     """pixels, to the right and down"""
-    shift_halves: int = 3
-    """random halves of the units of each lower site, for the shift invariance"""
+    shift_halves: int = 20
+    """random halves of the units of each lower site, for the shift invariance; of fewer than
+    20, none is rare enough for P < 0.05"""
     draws: int = 0
     """seed of random halves and of shuffled pixels"""
 
@@ -54,8 +59,15 @@ class _Measured:
         for name in ("orientations", "phases"):
             if (n := getattr(self, name)) % 2:
                 raise ValueError(f"--{name} must be an even number; found {n}")
+        if self.orientations < FEWEST:
+            raise ValueError(
+                f"--orientations: a tuning curve is fitted to {FEWEST} or more; found "
+                f"{self.orientations}"
+            )
         if not self.shifts or min(self.shifts) < 1:
             raise ValueError(f"--shifts are pixels, 1 or more; found {self.shifts}")
+        if self.draws < 0:
+            raise ValueError(f"--draws is a seed, 0 or more; found {self.draws}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,8 +103,11 @@ class Trained(_Measured, training.Config):
             )
         if not self.seeds:
             raise ValueError("no networks: name --seeds to train")
-        if self.keep_every is None or self.keep_every < 1:
-            raise ValueError(f"--keep-every must be at least 1; found {self.keep_every}")
+        if self.keep_every is None or not 1 <= self.keep_every <= self.epochs:
+            raise ValueError(
+                f"--keep-every is a number of epochs, 1 to {self.epochs}; found "
+                f"{self.keep_every}"
+            )
         if wrong := [x for x in self.label_noises if not 0 < x <= 1]:
             raise ValueError(f"--label-noises are shares, above 0 to 1; found {wrong}")
         if wrong := [x for x in self.shares if not 0 < x < 1]:
@@ -145,14 +160,14 @@ PRESETS: Mapping[str, Config] = {
         drops=(15,),
         seeds=(0, 1, 2),
         frequencies=6,
-        label_noises=(0.2, 0.4, 0.6),
+        label_noises=(0.2, 0.4, 0.6, 0.8),
         shifts=(1, 2),
     ),
     "cifar10_cnn7": _trained(
         "cifar10_cnn7",
         training.PRESETS["cifar10_cnn7"],
         seeds=(0, 1, 2),
-        label_noises=(0.2, 0.4, 0.6),
+        label_noises=(0.2, 0.4, 0.6, 0.8),
     ),
     "resnet20": Given(data="tfds:cifar10", split="test"),
     "vgg16": Given(preset="vgg16"),

@@ -26,7 +26,7 @@ TUNED = 0.33  # the author's threshold of gOSI
 
 @dataclass(frozen=True, eq=False)
 class Tuning:
-    """Of the units of one site; NaN for units that are silent.
+    """Of the units of one site; NaN for units that are silent, or 0 where that is asked for.
 
     Attributes:
         orientations: degrees.
@@ -58,13 +58,38 @@ def of_silent(config: Config) -> float:
     return 0.0 if config.silent == "zero" else np.nan
 
 
+def frequencies(config: Config, image: Sequence[int]) -> np.ndarray:
+    """Cycles per image: s W / (W + 8) for images of W pixels, s = 1, 2, ...
+
+    W / 4 + 1 of them are the author's 9 for CIFAR and 57 for ImageNet.
+    """
+    side = min(image[:2])
+    return side / (side + 8) * (1 + np.arange(config.frequencies or side // 4 + 1))
+
+
+def refuse_unfit(config: Config, image: Sequence[int]) -> None:
+    """What images of this size do not show.
+
+    Raises:
+        ValueError: stripes above Nyquist's frequency, a shift by the whole image.
+    """
+    side = min(image[:2])
+    if (highest := frequencies(config, image)[-1]) > side / 2:
+        raise ValueError(
+            f"--frequencies: images of {image[0]}x{image[1]} pixels show {side / 2:g} cycles, "
+            f"{config.frequencies} go up to {highest:.3g}: {(side + 8) // 2} are possible"
+        )
+    if max(config.shifts) >= side:
+        raise ValueError(
+            f"--shifts: by {max(config.shifts)} pixels, nothing is left of images of "
+            f"{image[0]}x{image[1]}"
+        )
+
+
 def stimuli(
     config: Config, image: Sequence[int], preprocess: Any, white: int, *, shuffle: bool = False
 ) -> Dataset:
     """The gratings of the author's code, for images of any size.
-
-    Frequencies are s W / (W + 8) cycles per image of W pixels, s = 1, 2, ...; W / 4 + 1 of them
-    are the author's 9 for CIFAR and 57 for ImageNet.
 
     Args:
         config: how many.
@@ -73,11 +98,9 @@ def stimuli(
         white: the largest stored pixel.
         shuffle: the control.
     """
-    side = min(image[:2])
-    n = config.frequencies or side // 4 + 1
     return gratings(
         180 * np.arange(config.orientations) / config.orientations,
-        side / (side + 8) * (1 + np.arange(n)),
+        frequencies(config, image),
         360 * np.arange(config.phases) / config.phases,
         image=image,
         preprocess=preprocess,

@@ -11,9 +11,10 @@ import scipy.stats
 from flax import nnx
 
 from experiments import cli
-from experiments.ukita import analysis, claims, figures, followed
+from experiments.asked import asked
+from experiments.ukita import analysis, claims, figures_of_units, followed
 from experiments.ukita.followed import Compared, Condition, Followed
-from experiments.ukita.halves import Lost, after_batch_norm, halves_of, lost
+from experiments.ukita.halves import Lost, after_batch_norm, all_sites, halves_of, lost
 from experiments.ukita.invariance import Invariance, invariance
 from experiments.ukita.settings import PRESETS, Given, Trained, preset_in
 from experiments.ukita.tuning import lower_and_higher, mean_of, stimuli, tuning
@@ -150,9 +151,12 @@ def test_changes_are_those_of_the_ablated_networks(model, images, tuned):
         ("fc3", "fc3"),
     ]  # fmt: skip
     intact = evaluate(model, images).loss
+    masks, rng = {}, np.random.default_rng([0, 2, 1])
     for one in found:
-        keep = halves_of(tuned[one.site].gosi, 0, np.random.default_rng(0))
-        for row in range(2):
+        if one.site not in masks:  # zeros after BatchNorm are of the same halves
+            masks[one.site] = halves_of(tuned[one.site].gosi, 3, rng)
+        keep = masks[one.site]
+        for row in range(5):
             without = evaluate(ablated(model, {one.at: keep[row]}), images)
             change = without.loss - intact
             np.testing.assert_allclose(one.changes[row], change, rtol=0, atol=1e-5)
@@ -163,11 +167,17 @@ def test_changes_are_those_of_the_ablated_networks(model, images, tuned):
 
 
 def test_zeros_after_batch_norm_are_put_where_the_network_has_one():
-    cnn7, resnet = models.outline("cnn7", {}), models.outline("resnet20", {})
-    assert after_batch_norm(cnn7, "fc7") == "fc7_bn"
-    assert after_batch_norm(resnet, "block3_conv1") == "block3_conv1_bn"
+    def orders(name, side):
+        seen = data.Dataset(np.zeros((1, side, side, 3), np.float32), np.zeros(1, int), ("a",))
+        return all_sites(models.outline(name, {}), seen)
+
+    assert after_batch_norm(orders("cnn7", 32), "fc7") == "fc7_bn"
+    resnet = orders("resnet20", 32)
+    assert resnet[:4] == ["conv1_bn", "conv1", "block1_conv1_bn", "block1_conv1"]
+    # Before a ReLU: what the site has, too.
+    assert after_batch_norm(resnet, "block3_conv1") is None
     assert after_batch_norm(resnet, "block3_conv2") == "block3_pre_add"
-    assert after_batch_norm(models.outline("vgg16", {}), "conv1_1") is None
+    assert after_batch_norm(orders("vgg16_cifar", 32), "conv1_1") is None
 
 
 def test_shift_invariance_is_of_shifted_images(model, images, tuned):
@@ -186,35 +196,80 @@ def test_shift_invariance_is_of_shifted_images(model, images, tuned):
                    keep_responses=True)["fc3"].per_image
             for x in (pixels, *ways)
         )  # fmt: skip
-        for unit in range(12):
-            if np.ptp(still[:, unit]) == 0:
-                continue
+        live = np.flatnonzero(np.ptp(still, axis=0))
+        assert len(live) > 4
+        for unit in live:
             expected = np.mean([np.corrcoef(still[:, unit], x[:, unit])[0, 1] for x in moved])
             assert values[0, unit] == pytest.approx(expected, abs=1e-4, nan_ok=True)
 
 
-def invariant(intact, without):
-    """So invariant with all units, and without each of the halves, give or take little."""
-    spread = 0.01 * np.random.default_rng(0).normal(size=30)
-    halves = (
-        np.array(without)[None, :, None, None]
-        + spread * np.arange(1, 1 + len(without))[:, None, None]
-    )
-    return Invariance((1,), ("b",), ("a",), intact + np.zeros((1, 30)), halves)
+def invariant(intact, selective, other, random):
+    """So invariant with all units, and without each of the halves, give or take little.
+
+    Of 30 units at two lower sites, for shifts by 1, 2 and 3 pixels.
+    """
+    without = np.array([selective, other, *random])
+    spread = 0.01 * np.random.default_rng(0).normal(size=(2, 1, 3, 30))
+    halves = without[:, None, None] + spread * np.arange(1, 1 + len(without))[:, None, None]
+    return Invariance((1, 2, 3), ("c",), ("a", "b"), intact + np.zeros((3, 30)), halves)
+
+
+def loop(found, half):
+    """How much less, unit by unit."""
+    falls = []
+    for unit in range(found.intact.shape[1]):
+        of_sites = []
+        for site in range(len(found.lower)):
+            values = found.without[site, :, :, unit]
+            if np.isfinite(values).all() and np.isfinite(found.intact[:, unit]).all():
+                of_sites.append(np.mean(found.intact[:, unit] - values[half]))
+        if of_sites:
+            falls.append(np.mean(of_sites))
+    return falls
+
+
+def test_units_are_compared_where_no_half_silences_them(rng):
+    intact, without = rng.uniform(size=(3, 7)), rng.uniform(size=(2, 4, 3, 7))
+    intact[1, 0] = np.nan  # silent in the whole network
+    without[0, 0, 2, 1] = np.nan  # without the selective half of one site
+    without[:, 3, :, 2] = np.nan  # without a random half of either
+    found = Invariance((1, 2, 3), ("c",), ("a", "b"), intact, without)
+    for half in range(4):
+        np.testing.assert_allclose(found.drop()[half], loop(found, half), rtol=1e-12)
+    assert found.drop().shape == (4, 5)
+    assert found.compared.sum(axis=1).tolist() == [4, 5]
+    np.testing.assert_allclose(found.silenced, [1 / 12, 0, 0, 2 / 12])
+    pairs = [(0, u) for u in (3, 4, 5, 6)] + [(1, u) for u in (1, 3, 4, 5, 6)]
+    whole, halves = found.means
+    np.testing.assert_allclose(whole, np.mean([intact[:, u] for _, u in pairs], axis=0))
+    expected = np.mean([without[s, :, :, u] for s, u in pairs], axis=0)
+    np.testing.assert_allclose(halves, expected)
 
 
 @pytest.mark.parametrize(
-    "without, verdict",
+    "selective, other, random, verdict",
     [
-        ([0.6, 0.8, 0.75, 0.7], HOLDS),
-        ([0.8, 0.6, 0.75, 0.7], DOES_NOT),
-        ([0.7, 0.8, 0.75, 0.6], CANNOT),  # a random half does as much
-        ([0.92, 0.95, 0.96, 0.97], DOES_NOT),  # nothing falls
-        ([0.8, 0.8, 0.9, 0.9], CANNOT),
+        (0.6, 0.8, np.linspace(0.7, 0.75, 20), HOLDS),
+        (0.8, 0.6, np.linspace(0.7, 0.75, 20), DOES_NOT),
+        (0.7, 0.8, np.linspace(0.6, 0.75, 20), CANNOT),  # a random half does as much
+        (0.92, 0.95, np.linspace(0.95, 0.97, 20), DOES_NOT),  # nothing falls
+        (0.8, 0.8, np.linspace(0.85, 0.9, 20), CANNOT),
+        (0.6, 0.8, np.linspace(0.7, 0.75, 19), CANNOT),  # of so few halves one is the largest
     ],
 )
-def test_shift_invariance_is_disrupted_if_it_falls_more_than_without_others(without, verdict):
-    assert claims.disrupted(invariant(0.9, without)).verdict == verdict
+def test_shift_invariance_is_disrupted_if_it_falls_more_than_without_others(
+    selective, other, random, verdict
+):
+    assert claims.disrupted(invariant(0.9, selective, other, random)).verdict == verdict
+
+
+def test_nothing_is_said_of_shift_invariance_if_many_units_are_silenced():
+    """Those that are may be those that were disrupted most."""
+    found = invariant(0.9, 0.6, 0.8, np.linspace(0.7, 0.75, 20))
+    found.without[:, 0, :, :10] = np.nan
+    claim = claims.disrupted(found)
+    assert claim.verdict == CANNOT
+    assert "33 % and 0 % of the units do not respond any more" in claim.why
 
 
 @pytest.mark.parametrize(
@@ -224,7 +279,8 @@ def test_shift_invariance_is_disrupted_if_it_falls_more_than_without_others(with
         (0.1, 0.5, np.linspace(0.2, 0.4, 20), DOES_NOT),
         (0.5, 0.1, np.linspace(0.1, 0.6, 20), CANNOT),
         (0.3, 0.3, np.linspace(0.1, 0.2, 20), CANNOT),
-        (0.5, 0.1, np.linspace(0.1, 0.4, 3), CANNOT),  # of so few halves one is the largest
+        (0.5, 0.1, np.linspace(0.1, 0.4, 19), CANNOT),  # of so few halves one is the largest
+        (-0.1, -0.5, np.linspace(-0.4, -0.2, 20), DOES_NOT),  # nothing is lost
     ],
 )
 def test_units_are_needed_if_less_is_lost_without_others(selective, other, random, verdict):
@@ -235,7 +291,10 @@ def test_units_are_needed_if_less_is_lost_without_others(selective, other, rando
         Lost("a", "a", 5, changes, np.ones(len(changes))),
         Lost("a", "a_bn", 5, -changes, np.ones(len(changes))),
     ]
-    assert claims.needed(found, ["a"]).verdict == verdict
+    claim = claims.needed(found, ["a"])
+    assert claim.verdict == verdict
+    assert f"with zeros after BatchNorm {-selective:+.3g} and {-other:+.3g}" in claim.why
+    assert ("none is rare enough" in claim.why) == (len(random) < 20)
 
 
 def course(seed, lower, accuracy):
@@ -262,17 +321,33 @@ def test_selectivity_grows_with_generalisation_if_it_does_in_most_networks():
     assert claims.during(down).verdict == DOES_NOT
     assert claims.during([up[0], down[0]]).verdict == CANNOT
     assert claims.during(up[:1]).verdict == CANNOT
+    alike = [course(seed, rises, accuracy) for seed in range(3)]
+    assert claims.during(alike).verdict == HOLDS  # and no t-test divides by a spread of 0
+    short = claims.during([course(seed, rises[:2], accuracy[:2]) for seed in range(3)])
+    assert short.verdict == CANNOT
+    assert "two networks or more are needed: of 3," in short.why
     assert claims.during([course(0, np.full(9, np.nan), accuracy)]).verdict == CANNOT
 
 
-def test_networks_are_compared_by_rank():
-    def networks(pairs):
-        return [Compared(Condition("all"), k, a, 1.0, g) for k, (g, a) in enumerate(pairs)]
+def test_kinds_of_networks_are_compared_by_rank():
+    def networks(means):
+        """Three seeds of each kind, whose gOSI differ."""
+        return [
+            Compared(Condition(f"noise{kind}", label_noise=0.1 * kind), seed, a, 1.0, g + s)
+            for kind, (g, a) in enumerate(means)
+            for seed, s in enumerate((-0.3, 0.1, 0.2))
+        ]
 
-    rising = [(0.1 * k, 0.5 + 0.05 * k) for k in range(8)]
+    rising = [(0.1 * k, 0.5 + 0.05 * k) for k in range(5)]
     assert claims.across(networks(rising)).verdict == HOLDS
+    assert "P = 0.017" in claims.across(networks(rising)).why  # 2 of 120 orders
     assert claims.across(networks([(-g, a) for g, a in rising])).verdict == DOES_NOT
-    assert claims.across(networks(rising[:2])).verdict == CANNOT
+    few = claims.across(networks(rising[:4]))  # twelve networks of four kinds
+    assert few.verdict == CANNOT
+    assert "of fewer than 5 kinds no order is rare enough" in few.why
+    many = [(0.1 * k, 0.5 + 0.05 * k) for k in range(9)]
+    assert claims.across(networks(many)).verdict == HOLDS
+    assert claims.across([]).verdict == CANNOT
 
 
 def with_indices(gosi, control):
@@ -291,11 +366,13 @@ def with_indices(gosi, control):
         (np.linspace(0.1, 0.8, 30), np.full(30, 0.04), DOES_NOT),  # less than its control
         (np.linspace(0.1, 0.3, 30), np.linspace(0.2, 0.9, 30), DOES_NOT),  # none above .33
         (np.linspace(0.1, 0.8, 30), np.full(30, np.nan), CANNOT),
+        # A fifth is selective, and the others are less so than for shuffled pixels.
+        (np.array([0.6] * 6 + [0.04] * 24), np.linspace(0.2, 0.9, 30), HOLDS),
+        # Nearly all are more so than for shuffled pixels, but one alone is selective.
+        (np.array([0.6] + [0.1] * 29), np.linspace(0.2, 0.9, 30), CANNOT),
     ],
 )
-def test_units_exist_if_they_are_more_selective_than_for_shuffled_pixels(
-    lower, higher, verdict
-):
+def test_units_exist_if_more_are_selective_than_for_shuffled_pixels(lower, higher, verdict):
     control = np.linspace(0.05, 0.06, 30)
     found = {"a": with_indices(lower, control), "b": with_indices(higher, control)}
     assert claims.exist(found, ["a"], ["b"]).verdict == verdict
@@ -339,6 +416,19 @@ def test_a_given_network_has_its_page(weights, tmp_path):
     assert before == after
 
 
+def test_a_page_names_no_folder_of_the_machine_and_tells_checkpoints_apart(weights, tmp_path):
+    digest = (weights / "manifest.sha256").read_text()[:8]
+    for data_source, said in (
+        (f"npz:{tmp_path}/pixels.npz", "npz:pixels.npz"),
+        ("tfds:imagenette/160px", "tfds:imagenette/160px"),
+        ("digits", "digits"),
+    ):
+        settings = asked(Given(weights=weights, data=data_source))
+        assert settings["data"] == said
+        assert settings["weights"] == f"weights ({digest})"
+    assert asked(Given())["data"] is None
+
+
 @pytest.fixture
 def small(tmp_path):
     return dataclasses.replace(
@@ -380,13 +470,17 @@ def test_trained_networks_are_followed_and_compared(small, tmp_path):
     values = followed._selectivity(small, place, shown)
     units = pq.read_table(result / "units.parquet").to_pydict()
     np.testing.assert_array_equal(np.concatenate(list(values.values())), units["gosi"])
-    assert figures.first_kernel(models.load(place), 6).shape == (3, 3, 1, 6)
+    assert figures_of_units.first_kernel(models.load(place), 6).shape == (3, 3, 1, 6)
 
 
 @pytest.mark.parametrize(
     "changed, told",
     [
         ({"orientations": 7}, "--orientations must be an even number; found 7"),
+        ({"orientations": 4}, "--orientations: a tuning curve is fitted to 6 or more; found 4"),
+        ({"frequencies": 9}, "8x8 pixels show 4 cycles, 9 go up to 4.5: 8 are possible"),
+        ({"shifts": (1, 8)}, "by 8 pixels, nothing is left of images of 8x8"),
+        ({"draws": -1}, "--draws is a seed, 0 or more; found -1"),
         ({"phases": 3}, "--phases must be an even number"),
         ({"frequencies": 0}, "--frequencies must be at least 1"),
         ({"images": 1}, "--images: a standard error is of 2 images or more; found 1"),
@@ -397,7 +491,8 @@ def test_trained_networks_are_followed_and_compared(small, tmp_path):
         ({"label_noise": 0.2}, "name --label-noises"),
         ({"label_noises": (1.2,)}, "--label-noises are shares"),
         ({"shares": (1.0,)}, "--shares are between 0 and 1"),
-        ({"keep_every": 0}, "--keep-every must be at least 1"),
+        ({"keep_every": 0}, "--keep-every is a number of epochs, 1 to 20; found 0"),
+        ({"keep_every": 50}, "--keep-every is a number of epochs, 1 to 20; found 50"),
         ({"seeds": ()}, "name --seeds"),
         ({"distributed": True}, "one process"),
     ],
@@ -447,5 +542,18 @@ def test_the_real_resnet20_is_tuned_at_every_site(data_folder, tmp_path):
 def test_images_of_any_kind_are_shifted_as_the_network_sees_them(model, tuned):
     """Those whose preprocessing would not take its own output again."""
     images = data.digits().take(np.arange(12))
-    moved = invariance(CONFIG, model, images, tuned, (("conv1",), ("fc3",)), quiet)
-    assert np.isfinite(moved.intact).any()
+    seen = dataclasses.replace(images, images=images.inputs(slice(None)), preprocess=None)
+    moved, expected = (
+        invariance(CONFIG, model, x, tuned, (("conv1",), ("fc3",)), quiet)
+        for x in (images, seen)
+    )
+    assert moved.alive.sum() > 4
+    np.testing.assert_array_equal(moved.intact, expected.intact)
+    np.testing.assert_array_equal(moved.without, expected.without)
+
+
+def test_images_are_taken_from_all_classes_where_these_come_in_order():
+    images = data.digits()
+    images = images.take(np.argsort(images.labels, kind="stable"))
+    assert sorted(set(analysis.spread(images, 20).labels.tolist())) == list(range(10))
+    assert analysis.spread(images, 10_000).labels.tolist() == images.labels.tolist()
