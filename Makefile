@@ -12,13 +12,16 @@ demo: $(VENV)/.core
 
 # Compiling dominates, which uses one core: several processes share the files of tests, each
 # fixture made once. Compiled programs are kept, for other files, processes and the next time;
-# those of `test` are not optimised, which takes longer than they run. Those of `test-all` are.
+# those of `test` are not optimised, which takes longer than they run, and made by XLA's older,
+# faster emitters. Those of `test-all` are made as a user's are.
 COMPILED := JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.pytest_cache/compiled \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.02 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
+QUICKLY := JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
+	XLA_FLAGS="--xla_cpu_use_fusion_emitters=false $$XLA_FLAGS"
 PYTEST := $(COMPILED) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test: $(VENV)/.dev
-	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST)
+	$(QUICKLY) $(PYTEST)
 
 test-all: $(VENV)/.dev
 	$(PYTEST) -m "slow or not slow"
