@@ -13,7 +13,7 @@ from .. import cli
 from ..asked import asked
 from ..told import Columns, Progress, Told, refuse_other, tell
 from ..training.images import divided
-from ..weights import described, network_and_images, sites_of
+from ..weights import network_and_images, sites_of
 from . import claims, figures_of_ablation, figures_of_training, figures_of_units
 from .followed import Compared, Condition, Followed, best, compared, followed, trained
 from .halves import Lost, lost
@@ -127,10 +127,9 @@ def about(
     gratings = shown.images
     orientations, frequencies, phases = gratings.shape
     lower, higher = (f"{sites[0]} to {sites[-1]}" for sites in lower_and_higher)
-    source = described(config.data or "") if isinstance(config, Given) else config.data
     return (
         f"{manifest['network']} ({manifest['source']}), {len(tested):,} test images of "
-        f"{source}. "
+        f"{asked(config)['data']}. "
         f"Gratings: {orientations} orientations, {frequencies} spatial frequencies from "
         f"{gratings.frequencies[0]:.2g} to {gratings.frequencies[-1]:.3g} cycles per image, "
         f"{phases} phases; the {'largest' if config.over_phases == 'max' else 'mean'} response "

@@ -22,9 +22,7 @@ def without_halves(found: Sequence[Lost], figures: Path, n_images: int) -> Found
     kinds = [("zero at the site", here)]
     if behind:
         kinds.append(("zero after BatchNorm", behind))
-    figure, axes = plotting.panels(
-        1, len(kinds), width=max(5.0, 0.42 * len(sites)), height=3.2, sharey=True
-    )
+    figure, axes = plotting.panels(1, len(kinds), width=max(5.0, 0.42 * len(sites)), height=3.2)
     entries = []
     for ax, (title, of) in zip(axes[:, 0], kinds, strict=True):
         plotting.halves_by_site(
