@@ -101,9 +101,12 @@ def refuse_other(folder: Path, preset: str, settings: Mapping[str, Any]) -> None
         settings: all others.
 
     Raises:
-        FileExistsError: there is something else in the result's place.
+        FileExistsError: there is something else in the result's place, or a file in the
+            folder's.
         ValueError: there is a result with other settings.
     """
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file: name a folder by --out")
     refuse_no_result(folder / RESULT)
     if not (folder / RESULT).exists():
         return

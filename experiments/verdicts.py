@@ -76,7 +76,17 @@ def counted(verdicts: Sequence[str]) -> str:
 
     >>> counted(["holds", "cannot be told", "holds"])
     'Of 3, 2 hold, 0 do not, 1 cannot be told'
+    >>> counted(["holds", "does not hold"])
+    'Of 2, 1 holds, 1 does not, 0 cannot be told'
     """
-    words = ((HOLDS, "hold"), (DOES_NOT, "do not"), (CANNOT, "cannot be told"))
-    said = ", ".join(f"{verdicts.count(kind)} {word}" for kind, word in words)
-    return f"Of {len(verdicts)}, {said}"
+    words = (
+        (HOLDS, "holds", "hold"),
+        (DOES_NOT, "does not", "do not"),
+        (CANNOT, "cannot be told", "cannot be told"),
+    )
+    said = [
+        f"{n} {one if n == 1 else many}"
+        for kind, one, many in words
+        for n in [verdicts.count(kind)]
+    ]
+    return f"Of {len(verdicts)}, {', '.join(said)}"

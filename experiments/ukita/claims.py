@@ -45,10 +45,14 @@ def exist(tuned: Mapping[str, Tuning], lower: Sequence[str], higher: Sequence[st
         fewer = int(np.sum(tuned_there & ~tuned_here))
         p = float(scipy.stats.binomtest(more, more + fewer).pvalue) if more + fewer else 1.0
         verdicts.append(DOES_NOT if more <= fewer else judged(more - fewer, p, LEVEL))
+        reliability = np.concatenate([tuned[s].reliability for s in sites])[known][tuned_here]
+        reliability = reliability[np.isfinite(reliability)]
         parts.append(
             f"{name}: {100 * tuned_here.mean():.0f} % of the units have a gOSI above {TUNED}, "
             f"{100 * tuned_there.mean():.0f} % with shuffled pixels ({p_value(p)}, McNemar)"
-        )
+            + (f"; the median reliability of the former is {np.median(reliability):.2f}"
+               if len(reliability) else "")
+        )  # fmt: skip
     return Claim(
         "orientation-selective units exist in both lower and higher layers",
         ABSTRACT,
@@ -124,11 +128,14 @@ def needed(found: Sequence[Lost], lower: Sequence[str]) -> Claim:
     mean = changes.mean(axis=1)
     difference = changes[SELECTIVE] - changes[UNSELECTIVE]
     verdict, p = _more_than_others(mean, difference)
+    right = 100 * np.mean([one.accuracy for one in of_sites(found, lower)], axis=0)
     why = (
         f"loss without the more selective half of a lower site {mean[SELECTIVE]:+.3g} nats, "
         f"without the less selective half {mean[UNSELECTIVE]:+.3g} "
         f"({p_value(_of_mean(difference))} over images), without random halves "
-        f"{mean[2:].mean():+.3g} ({mean[2:].min():+.3g} to {mean[2:].max():+.3g}; {p})"
+        f"{mean[2:].mean():+.3g} ({mean[2:].min():+.3g} to {mean[2:].max():+.3g}; {p}); of the "
+        f"images, {right[SELECTIVE]:.0f} %, {right[UNSELECTIVE]:.0f} % and "
+        f"{right[2:].mean():.0f} % are still right"
     )
     if behind := of_sites(found, lower, behind=True):
         after = np.mean([one.mean for one in behind], axis=0)

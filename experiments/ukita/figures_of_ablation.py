@@ -74,7 +74,7 @@ def _of_half(one: Lost) -> list[tuple]:
         entries += [
             (f"{one.at}.{name}.loss", f"change of the loss {about}", float(one.mean[row]),
              "nats"),
-            (f"{one.at}.{name}.error", f"its standard error over images {about}",
+            (f"{one.at}.{name}.error", f"standard error of that change over images {about}",
              float(one.error[row]), "nats"),
             (f"{one.at}.{name}.accuracy", f"accuracy {about}", float(one.accuracy[row]),
              "fraction"),

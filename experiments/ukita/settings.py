@@ -78,6 +78,9 @@ class Trained(_Measured, training.Config):
     """digits, cifar10_cnn7, resnet20 or vgg16; what it sets can be set again"""
     keep_every: int | None = 1
     """epochs between two networks whose selectivity is measured"""
+    out: Path | None = None
+    """folder for results; by default results/ukita/ and a name that the settings make. The same
+    command goes on from what is there"""
     label_noises: tuple[float, ...] = ()
     """shares of labels that are drawn anew, for networks that generalise worse"""
     shares: tuple[float, ...] = ()
@@ -177,7 +180,18 @@ PRESETS: Mapping[str, Config] = {
 def preset_in(arguments: Sequence[str]) -> Config:
     """The settings of the preset that the arguments name; the digits where they name none.
 
+    Raises:
+        SystemExit: no such preset, or a network is given to one that trains its own.
+
     >>> preset_in(["--preset", "resnet20"]).data
     'tfds:cifar10'
     """
-    return PRESETS[training.named_preset(arguments, PRESETS)]
+    preset = PRESETS[training.named_preset(arguments, PRESETS)]
+    flags = {argument.partition("=")[0] for argument in arguments}
+    if isinstance(preset, Trained) and "--weights" in flags:
+        given = ", ".join(name for name, other in PRESETS.items() if isinstance(other, Given))
+        raise SystemExit(
+            f"error: --weights: the preset {preset.preset} trains its own networks; those that "
+            f"take one are {given}: name it by --preset"
+        )
+    return preset

@@ -57,7 +57,8 @@ def grating(
         Images, in the shape of the angles and frequencies before their own.
 
     Raises:
-        ValueError: no size of an image, pixels below 0 or above 1.
+        ValueError: no size of an image, numbers that are NaN or infinite, a diameter below 0,
+            pixels below 0 or above 1.
 
     Warns:
         UserWarning: a frequency above Nyquist's, half the pixels of the shorter side: the
@@ -67,9 +68,14 @@ def grating(
     array([0.15, 0.85, 0.85, 0.15], dtype=float32)
     """
     right, up, side = _places(image, position)
+    angles = {"orientation": orientation, "frequency": frequency, "phase": phase}
+    for name, values in angles.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} must be finite; found NaN or infinity")
+    _refuse_below_0(diameter=diameter)
     warn_above_nyquist(frequency, image)
     orientation, frequency, phase = (
-        np.asarray(x, np.float64)[..., None, None] for x in (orientation, frequency, phase)
+        np.asarray(x, np.float64)[..., None, None] for x in angles.values()
     )
     _, across = _turned(right, up, orientation)
     pattern = np.cos(2 * np.pi * frequency * across + np.deg2rad(phase))
@@ -105,12 +111,16 @@ def bar(
         Images, in the shape of the orientations before their own.
 
     Raises:
-        ValueError: no size of an image, pixels below 0 or above 1.
+        ValueError: no size of an image, an orientation that is NaN or infinite, a width or
+            length below 0, pixels below 0 or above 1.
 
     >>> bar(90, image=(3, 3, 1), width=1 / 3, length=1.0)[..., 0].tolist()
     [[0.5, 1.0, 0.5], [0.5, 1.0, 0.5], [0.5, 1.0, 0.5]]
     """
     right, up, side = _places(image, position)
+    if not np.isfinite(orientation).all():
+        raise ValueError("orientation must be finite; found NaN or infinity")
+    _refuse_below_0(width=width, length=length)
     along, across = _turned(right, up, np.asarray(orientation, np.float64)[..., None, None])
     pattern = _inside(along, length, side) * _inside(across, width, side)
     return _coloured(pattern, image, contrast, background, colour)
@@ -130,7 +140,8 @@ def shuffled(
     >>> sorted(mixed[1].ravel().tolist())
     [4.0, 5.0, 6.0, 7.0]
     """
-    pixels = images.reshape(len(images), -1, images.shape[-1])
+    n, height, width, channels = images.shape
+    pixels = images.reshape(n, height * width, channels)
     mixed = [rng.permutation(image, axis=0) for image in pixels]
     return np.reshape(mixed, images.shape)
 
@@ -162,6 +173,12 @@ def _places(
     right = (np.arange(width) - (width - 1) / 2) / side - position[0]
     up = ((height - 1) / 2 - np.arange(height)) / side - position[1]
     return right[None, :], up[:, None], side
+
+
+def _refuse_below_0(**lengths: float | None) -> None:
+    for name, length in lengths.items():
+        if length is not None and not length >= 0:
+            raise ValueError(f"{name} is a length, 0 or more; found {length}")
 
 
 def _turned(right: np.ndarray, up: np.ndarray, orientation: np.ndarray):

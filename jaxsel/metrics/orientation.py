@@ -34,7 +34,7 @@ def tuning_curves(
         One curve per unit, and the number of its frequency, the first of equals.
 
     Raises:
-        ValueError: another name.
+        ValueError: another name or shape.
 
     Source:
         ukky17/ori_selectivity_CNN (`grating_analysis.py`): the largest response over phases;
@@ -48,6 +48,7 @@ def tuning_curves(
     responses = jnp.asarray(responses)
     if over_phases not in PHASES:
         raise ValueError(f"over_phases must be {' or '.join(PHASES)}; found {over_phases!r}")
+    _refuse_other_shape(responses)
     by_frequency = responses.max(axis=2) if over_phases == "max" else responses.mean(axis=2)
     frequency = by_frequency.max(axis=0).argmax(axis=0)
     curves = jnp.take_along_axis(by_frequency, frequency[None, None], axis=1)
@@ -186,7 +187,7 @@ def tuning_reliability(
         more than roundings (see `correlation`), or has a response that is NaN or infinite.
 
     Raises:
-        ValueError: an odd number of phases, another name.
+        ValueError: an odd number of phases, another name or shape.
 
     >>> curve = jnp.array([1.0, 3.0, 2.0])
     >>> responses = jnp.stack([curve, 2 * curve], axis=-1)[:, None, :, None]
@@ -194,6 +195,7 @@ def tuning_reliability(
     [1.0]
     """
     responses = jnp.asarray(responses)
+    _refuse_other_shape(responses)
     if responses.shape[2] % 2:
         raise ValueError(
             f"{responses.shape[2]} phases do not make two halves: use an even number"
@@ -248,6 +250,14 @@ def evenly_spread(orientations: Real[np.ndarray, " orientations"], n: int) -> np
             + ", ".join(f"{angle:g}" for angle in angles)
         )
     return angles
+
+
+def _refuse_other_shape(responses: Array) -> None:
+    if responses.ndim != 4 or 0 in responses.shape[:3]:
+        raise ValueError(
+            "responses have the shape (orientations, frequencies, phases, units), one or more "
+            f"of each; found {responses.shape}"
+        )
 
 
 def _flat(values: Array) -> Array:

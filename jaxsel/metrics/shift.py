@@ -43,8 +43,11 @@ def shift_invariance(
     first, second = jnp.asarray(responses), jnp.asarray(to_shifted)
     if over not in ("images", "units"):
         raise ValueError(f"over must be images or units; found {over!r}")
-    if first.shape != second.shape:
-        raise ValueError(f"responses of shapes {first.shape} and {second.shape} are not pairs")
+    if first.shape != second.shape or first.ndim != 2:
+        raise ValueError(
+            f"responses of shapes {first.shape} and {second.shape} are not pairs of shape "
+            "(images, units)"
+        )
     if over == "units":
         first, second = first.T, second.T
     return correlation(first, second)

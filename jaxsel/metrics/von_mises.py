@@ -57,8 +57,8 @@ def fit_tuning(
         What describes the curves. A unit with several peaks has a poor `r_squared`.
 
     Raises:
-        ValueError: fewer than five orientations, or some that are not spread evenly over 180
-            degrees; responses that are NaN or infinite.
+        ValueError: another shape, fewer than five orientations, or some that are not spread
+            evenly over 180 degrees; responses that are NaN or infinite.
 
     >>> angles = np.arange(0, 180, 15)
     >>> fit = fit_tuning(np.cos(np.deg2rad(angles - 40))[:, None] ** 2, angles)
@@ -66,6 +66,11 @@ def fit_tuning(
     ([40.0], [45.0])
     """
     curves = np.asarray(curves, np.float64)
+    if curves.ndim != 2:
+        raise ValueError(
+            f"curves have the shape (orientations, units); found {curves.shape}: of one unit, "
+            "take curve[:, None]"
+        )
     angles = 2 * np.deg2rad(evenly_spread(orientations, len(curves)))
     if len(angles) < FEWEST:
         raise ValueError(f"a curve needs {FEWEST} orientations or more; found {len(angles)}")

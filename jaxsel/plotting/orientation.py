@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from .style import BLUE, BOXES, GREY, VERMILLION, named_ticks
 
@@ -68,7 +69,7 @@ def tuning_curve(
         xlabel="orientation, degrees",
         ylabel="response / largest",
         xlim=(-5, 180),
-        xticks=[0, 45, 90, 135, 180],
+        xticks=[0, 45, 90, 135],
         ylim=(-0.05, 1.3),  # between orientations a fit may be above all responses
         title=title,
     )
@@ -154,7 +155,8 @@ def lines_over_epochs(
     if len(values) > 1:
         known = np.isfinite(values).all(axis=0)
         axes.plot(epochs[known], values[:, known].mean(axis=0), color=colour, lw=2)
-    axes.set(xlabel="epochs", ylabel=name)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="epochs", ylabel=name, xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
 
 
 def points_of_groups(

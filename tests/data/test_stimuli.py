@@ -191,6 +191,19 @@ def test_networks_see_drawn_pixels_as_stored_ones(name, rng):
     np.testing.assert_allclose(seen(stored / white), expected, rtol=1e-6, atol=4e-5)
 
 
+def test_no_stripes_are_drawn_of_what_is_no_number_and_no_bar_of_less_than_nothing(rng):
+    for asked in ((np.nan, 1, 0), (0, np.inf, 0), (0, 1, [0, np.nan])):
+        with pytest.raises(ValueError, match="must be finite"):
+            grating(*asked, image=(8, 8, 1))
+    with pytest.raises(ValueError, match="diameter is a length, 0 or more"):
+        grating(0, 1, image=(8, 8, 1), diameter=-0.5)
+    with pytest.raises(ValueError, match="width is a length, 0 or more"):
+        bar(0, image=(8, 8, 1), width=-1.0, length=0.5)
+    with pytest.raises(ValueError, match="must be finite"):
+        bar(np.nan, image=(8, 8, 1), width=1.0, length=0.5)
+    assert shuffled(np.zeros((0, 8, 8, 1)), rng).shape == (0, 8, 8, 1)
+
+
 def test_one_orientation_alone_is_a_list_and_none_is_refused():
     assert gratings(30, 2, 0, image=(8, 8, 1)).images.shape == (1, 1, 1)
     with pytest.raises(ValueError, match=r"phases are a list, one at least.*\(0,\)"):

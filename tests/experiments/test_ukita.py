@@ -288,11 +288,12 @@ def test_units_are_needed_if_less_is_lost_without_others(selective, other, rando
     noise -= noise.mean(axis=1, keepdims=True)
     changes = np.array([selective, other, *random])[:, None] + 0.3 * noise
     found = [
-        Lost("a", "a", 5, changes, np.ones(len(changes))),
+        Lost("a", "a", 5, changes, np.array([1.0] + [0.5] * (1 + len(random)))),
         Lost("a", "a_bn", 5, -changes, np.ones(len(changes))),
     ]
     claim = claims.needed(found, ["a"])
     assert claim.verdict == verdict
+    assert "100 %, 50 % and 50 % are still right" in claim.why
     assert f"with zeros after BatchNorm {-selective:+.3g} and {-other:+.3g}" in claim.why
     assert ("none is rare enough" in claim.why) == (len(random) < 20)
 
@@ -354,7 +355,8 @@ def with_indices(gosi, control):
     empty = np.full(len(gosi), np.nan)
     fit = TuningFit(*[empty] * 5)
     return analysis.Tuning(
-        np.arange(2.0), np.zeros((2, len(gosi))), empty, np.array(gosi), empty, empty, empty,
+        np.arange(2.0), np.zeros((2, len(gosi))), empty, np.array(gosi), empty, empty,
+        np.linspace(0, 1, len(gosi)),
         fit, np.array(control), np.isnan(gosi),
     )  # fmt: skip
 
@@ -375,7 +377,13 @@ def with_indices(gosi, control):
 def test_units_exist_if_more_are_selective_than_for_shuffled_pixels(lower, higher, verdict):
     control = np.linspace(0.05, 0.06, 30)
     found = {"a": with_indices(lower, control), "b": with_indices(higher, control)}
-    assert claims.exist(found, ["a"], ["b"]).verdict == verdict
+    claim = claims.exist(found, ["a"], ["b"])
+    assert claim.verdict == verdict
+    selective = lower > 0.33
+    if selective.any():
+        median = np.median(np.linspace(0, 1, 30)[selective])
+        said = claim.why.partition("higher:")[0]
+        assert f"the median reliability of the former is {median:.2f}" in said
 
 
 @pytest.fixture
@@ -508,6 +516,19 @@ def test_a_given_network_needs_weights_and_images(tmp_path):
     for preset in ("resnet20", "vgg16"):
         with pytest.raises(ValueError, match=f"{preset} is of a network that is given"):
             analysis.run(preset_in(["--preset", preset]))
+
+
+def test_a_network_given_to_a_preset_that_trains_its_own_is_refused():
+    with pytest.raises(SystemExit, match="one are resnet20, vgg16"):
+        preset_in(["--weights=somewhere"])
+    assert preset_in(["--preset", "vgg16", "--weights", "somewhere"]).preset == "vgg16"
+
+
+def test_a_file_in_the_place_of_the_results_is_refused_before_training(small):
+    small.out.write_text("mine")
+    with pytest.raises(FileExistsError, match="run is a file: name a folder by --out"):
+        analysis.run(small)
+    assert small.out.read_text() == "mine"
 
 
 def test_presets_are_those_of_the_command_line(monkeypatch, capsys):

@@ -353,7 +353,18 @@ def test_flat_units_have_no_fit_and_two_peaks_a_poor_one():
     assert fit.r_squared[1] < 0.3
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("shape", [(12, 4, 5), (0, 2, 2, 3), (12, 2, 0, 3)])
+def test_responses_of_another_shape_are_refused(shape):
+    for function in (tuning_curves, tuning_reliability):
+        with pytest.raises(ValueError, match="orientations, frequencies, phases, units"):
+            function(np.ones(shape, np.float32))
+
+
+@pytest.mark.usefixtures("unchecked")
 def test_impossible_fits_are_refused():
+    with pytest.raises(ValueError, match=r"take curve\[:, None\]"):
+        fit_tuning(np.arange(12.0), TWELVE)
     with pytest.raises(ValueError, match="5 orientations or more; found 4"):
         fit_tuning(np.ones((4, 1)), np.arange(4) * 45)
     with pytest.raises(ValueError, match="NaN or infinite"):

@@ -47,6 +47,8 @@ def test_other_names_and_shapes_are_refused():
         shift_invariance(jnp.ones((2, 2)), jnp.ones((2, 2)), over="classes")
     with pytest.raises(ValueError, match=r"shapes \(2, 2\) and \(3, 2\) are not pairs"):
         shift_invariance(jnp.ones((2, 2)), jnp.ones((3, 2)))
+    with pytest.raises(ValueError, match=r"pairs of shape \(images, units\)"):
+        shift_invariance(jnp.ones((2, 4, 4, 2)), jnp.ones((2, 4, 4, 2)))
 
 
 def test_roundings_and_broken_responses_have_no_correlation(rng):
