@@ -385,6 +385,7 @@ def test_another_training_in_the_folder_is_refused(done):
         analysis.run(tiny(done, epochs=3))
 
 
+@pytest.mark.slow
 def test_another_analysis_of_the_same_networks_trains_nothing_and_uses_nothing_stale(
     done, tables, tmp_path, monkeypatch
 ):

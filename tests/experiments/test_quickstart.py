@@ -97,6 +97,7 @@ def test_a_page_is_self_contained_and_holds_every_number(result, name):
     assert all(entry["meaning"] and entry["unit"] for entry in summary.values())
 
 
+@pytest.mark.slow
 def test_the_same_settings_give_the_same_bytes(result, tmp_path):
     again = tmp_path / "again"
     quickstart.main(quickstart.Config(trials=4, out=again))
@@ -138,7 +139,7 @@ def call(monkeypatch, *flags):
 def test_a_ported_network_is_analysed_and_only_the_place_of_the_page_is_printed(
     tmp_path, weights
 ):
-    """On the five best images of each of ten classes."""
+    """On the five best images of each of ten classes; in another process, to the same bytes."""
     source = npz(tmp_path / "images.npz", n=100)
     command = [sys.executable, "-m", "experiments.quickstart", "--data", source]
     command += ["--weights", str(weights), "--trials", "2", "--out", str(tmp_path / "run")]
@@ -148,6 +149,13 @@ def test_a_ported_network_is_analysed_and_only_the_place_of_the_page_is_printed(
     assert done.stdout == f"report: {tmp_path / 'run' / 'report.html'}\n"
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (config["preprocess"], config["n_analysed"]) == ("unit_range", 50)
+    again = quickstart.Config(
+        data=source, weights=weights, trials=2, images="best", controls=False,
+        out=tmp_path / "again",
+    )  # fmt: skip
+    quickstart.main(again)
+    first, second = files(tmp_path / "run"), files(tmp_path / "again")
+    assert {name for name in first if first[name] != second.get(name)} == set()
 
 
 NAN = np.full((30, 28, 28), np.nan, np.float32)

@@ -18,7 +18,9 @@ ROOT = Path(__file__).parents[2]
 ALLOWED = {"float64": 1e-10, "float32": 1e-5}
 
 
-@pytest.fixture(scope="module", params=ALLOWED)
+@pytest.fixture(
+    scope="module", params=[pytest.param("float64", marks=pytest.mark.slow), "float32"]
+)
 def found(request):
     run = subprocess.run(
         [sys.executable, "-m", "tests.training.on_devices", request.param],
